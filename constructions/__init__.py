@@ -1,0 +1,1 @@
+"""Transformers whose weights are written by hand from constructive proofs."""

@@ -1,0 +1,1 @@
+"""What the constructions imitate, in its textbook form."""

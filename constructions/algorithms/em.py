@@ -1,0 +1,45 @@
+"""Expectation-maximisation for mixtures of N(μ_k, I_d) (Algorithm B.1)."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import log_softmax, logsumexp
+
+Samples = Float[np.ndarray, "*batch N d"]
+Weights = Float[np.ndarray, "*batch K"]
+Means = Float[np.ndarray, "*batch K d"]
+
+
+def log_joint(samples: Samples, log_weights: Weights, means: Means) -> Float[np.ndarray, "*batch N K"]:
+    """ℓ_ik = log π_k + ⟨x_i, μ_k⟩ − ½‖μ_k‖²: log π_k φ(x_i; μ_k, I) up to what does not depend on k."""
+    inner = samples @ np.swapaxes(means, -1, -2)
+    return log_weights[..., None, :] + inner - 0.5 * (means**2).sum(-1)[..., None, :]
+
+
+def log_responsibilities(samples: Samples, weights: Weights, means: Means) -> Float[np.ndarray, "*batch N K"]:
+    """E-step: log w_ik = log softmax_k ℓ_ik."""
+    return log_softmax(log_joint(samples, np.log(weights), means), axis=-1)
+
+
+def m_step(samples: Samples, log_w: Float[np.ndarray, "*batch N K"]) -> tuple[Weights, Means]:
+    """π_k⁺ = mean_i w_ik and μ_k⁺ = Σ_i w_ik x_i / Σ_i w_ik.
+
+    From log w, so that a component whose responsibilities all underflow still has the mean that exact
+    arithmetic gives it.
+    """
+    log_total = logsumexp(log_w, axis=-2)
+    share = np.exp(log_w - log_total[..., None, :])
+    return np.exp(log_total) / samples.shape[-2], np.swapaxes(share, -1, -2) @ samples
+
+
+def em_step(samples: Samples, weights: Weights, means: Means) -> tuple[Weights, Means]:
+    """One E-step and one M-step."""
+    return m_step(samples, log_responsibilities(samples, weights, means))
+
+
+def em(samples: Samples, weights: Weights, means: Means, steps: int) -> tuple[Weights, Means]:
+    """`steps` EM steps from the given parameters."""
+    for _ in range(steps):
+        weights, means = em_step(samples, weights, means)
+    return weights, means

@@ -1,0 +1,103 @@
+"""What every command does alike: one sentence on bad input, progress, files written whole or not at all."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import NoReturn
+
+from constructions.errors import InputError
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are InputErrors."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage."""
+        raise InputError(f"{message} (--help lists the options)")
+
+
+def run_command(body: Callable[[], int]) -> int:
+    """The body's exit code, or 2 and one sentence on standard error for bad input."""
+    try:
+        return body()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except MemoryError:
+        print(
+            "error: this run needs more memory than there is; use fewer samples or a smaller class",
+            file=sys.stderr,
+        )
+        return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+class Progress:
+    """`progress(done, of)` shows how far a long run is, on standard error, at most every two seconds."""
+
+    def __init__(self, what: str, interval: float = 2.0) -> None:
+        self.what, self.interval = what, interval
+        self.began = self.shown = time.monotonic()
+        self.live = sys.stderr.isatty()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __call__(self, done: int, of: int) -> None:
+        """Report, unless the last report is recent."""
+        now = time.monotonic()
+        if now - self.shown < self.interval:
+            return
+        self.shown = now
+        left = (now - self.began) / done * (of - done)
+        text = f"{self.what} {done} of {of}, about {left:.0f} s left"
+        print(
+            f"\r{text}\x1b[K" if self.live else text,
+            end="" if self.live else "\n",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.live and self.shown != self.began:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def require_parent(path: Path) -> None:
+    """Refuse, before any work, a path whose directory is missing or not writable."""
+    parent = path.absolute().parent
+    if not parent.is_dir():
+        raise InputError(f"{str(path)!r} cannot be written: there is no directory {str(parent)!r}")
+    if not os.access(parent, os.W_OK):
+        raise InputError(f"{str(path)!r} cannot be written: the directory {str(parent)!r} is not writable")
+
+
+def write_all(files: Mapping[Path, bytes]) -> None:
+    """Write every file beside its destination, then move all into place: none is ever half written."""
+    staged: list[tuple[str, Path]] = []
+    try:
+        for path, content in files.items():
+            path.parent.mkdir(exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            staged.append((name, path))
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            os.chmod(name, 0o644)
+        for name, path in staged:
+            os.replace(name, path)
+    except OSError as error:
+        raise InputError(f"{str(error.filename or 'the output')!r} cannot be written: {error.strerror}") from error
+    finally:
+        for name, _ in staged:
+            Path(name).unlink(missing_ok=True)

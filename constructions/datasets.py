@@ -1,0 +1,183 @@
+"""Samples to run on: data sets that scikit-learn ships, synthetic mixtures, the user's files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+from sklearn.cluster import KMeans, kmeans_plusplus
+from sklearn.datasets import load_digits, load_iris, load_wine
+
+from constructions.algorithms.sampling import Mixture, random_mixture, sample
+from constructions.errors import InputError
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Samples (N×d), the classes or components they come from where known, and how they were prepared."""
+
+    name: str
+    samples: Float[np.ndarray, "N d"]
+    labels: Int[np.ndarray, " N"] | None
+    truth: Mixture | None
+    preparation: str
+
+
+@dataclass(frozen=True)
+class _Bundled:
+    load: Callable[[], object]
+    components: int
+    principal_components: int | None  # kept by default; None keeps all dimensions
+    standardise: bool  # columns in different units are first divided by their standard deviations
+
+
+BUNDLED = {
+    "iris": _Bundled(load_iris, 3, None, True),
+    "wine": _Bundled(load_wine, 3, None, True),
+    "digits": _Bundled(load_digits, 10, 7, False),
+}
+PREPARATION = (
+    "Real data (iris, wine, digits) is centred; columns in different units (iris, wine) are divided by their standard "
+    "deviations; --dim keeps that many principal components (digits: 7 unless given); then every column is divided by "
+    "its root-mean-square distance from the centres of k-means with K clusters, so that the noise is about unit. "
+    "Files are taken as they are."
+)
+
+
+def load_bundled(name: str, components: int, dim: int | None, count: int | None, rng: np.random.Generator) -> Dataset:
+    """A data set that scikit-learn ships, prepared as PREPARATION says; `count` takes a random subset.
+
+    Raises
+    ------
+    InputError
+        If `dim`, `count` or `components` exceed what the data set has.
+    """
+    bundled = BUNDLED[name]
+    loaded = bundled.load()
+    x = np.asarray(loaded.data, dtype=np.float64)  # type: ignore[attr-defined]
+    labels = np.asarray(loaded.target, dtype=np.int64)  # type: ignore[attr-defined]
+    if count is not None:
+        if not 1 <= count <= len(x):
+            raise InputError(f"--samples is {count}; {name} has {len(x)} samples")
+        chosen = rng.permutation(len(x))[:count]
+        x, labels = x[chosen], labels[chosen]
+    if not 1 <= components <= len(x):
+        raise InputError(f"there are {components} components but only {len(x)} samples; K must be at most N")
+    x = x - x.mean(axis=0)
+    if bundled.standardise:
+        x = x / _positive(x.std(axis=0))
+    kept = dim if dim is not None else bundled.principal_components
+    if kept is not None:
+        if not 1 <= kept <= x.shape[1]:
+            raise InputError(f"--dim is {kept}; {name} has {x.shape[1]} dimensions")
+        _, _, directions = np.linalg.svd(x, full_matrices=False)
+        if kept > len(directions):
+            raise InputError(f"--dim is {kept}; {len(x)} samples have {len(directions)} principal components")
+        x = x @ directions[:kept].T
+    clusters = KMeans(components, n_init=10, random_state=0).fit(x)
+    residual = x - clusters.cluster_centers_[clusters.labels_]
+    x = x / _positive(np.sqrt((residual**2).mean(axis=0)))
+    steps = ["centred"]
+    steps += ["divided by standard deviations"] if bundled.standardise else []
+    steps += [f"first {kept} principal components"] if kept is not None else []
+    steps += ["scaled by the k-means residual to about unit noise"]
+    return Dataset(name, x, labels, None, ", ".join(steps))
+
+
+def load_synthetic(components: int, dim: int, count: int, separation: float, rng: np.random.Generator) -> Dataset:
+    """A random mixture with smallest mean distance `separation`, and N samples of it."""
+    truth = random_mixture(dim, components, separation, rng)
+    samples, labels = sample(truth, count, rng)
+    preparation = f"drawn from a mixture with smallest distance {separation:g} between means"
+    return Dataset("synthetic", samples, labels, truth, preparation)
+
+
+def load_file(path: Path) -> Dataset:
+    """N×d numbers from a .csv (header optional) or .npy file, taken as they are.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, of another kind, or not a finite N×d array of numbers.
+    """
+    if path.suffix not in (".csv", ".npy"):
+        raise InputError(f"--data is {str(path)!r}; it must be iris, wine, digits, synthetic, a .csv or a .npy file")
+    if not path.is_file():
+        raise InputError(f"there is no file {str(path)!r}")
+    try:
+        array = np.load(path, allow_pickle=False) if path.suffix == ".npy" else _read_csv(path)
+        samples = np.asarray(array, dtype=np.float64)
+    except (ValueError, TypeError, OSError, EOFError) as error:
+        raise InputError(f"{str(path)!r} is not a table of numbers: {_first_line(error)}") from error
+    if samples.ndim != 2 or samples.size == 0:
+        raise InputError(f"{str(path)!r} holds an array of shape {samples.shape}; N×d with N, d ≥ 1 is needed")
+    if not np.isfinite(samples).all():
+        row, column = (int(index) for index in np.argwhere(~np.isfinite(samples))[0])
+        raise InputError(
+            f"{str(path)!r} holds {samples[row, column]} in row {row}, column {column}; all numbers must be finite"
+        )
+    return Dataset(str(path), samples, None, None, "taken as it is")
+
+
+def load_start(init: str, components: int, samples: Float[np.ndarray, "N d"], rng: np.random.Generator) -> Mixture:
+    """Initial parameters: k-means++ means among the samples with equal weights, or a JSON file.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or is not {"weights": [K numbers], "means": [K lists of d numbers]}.
+    """
+    if init == "kmeans++":
+        if not 1 <= components <= len(samples):
+            raise InputError(f"there are {components} components but only {len(samples)} samples; K must be at most N")
+        means, _ = kmeans_plusplus(samples, components, random_state=int(rng.integers(2**31)))
+        return Mixture(np.full(components, 1 / components), means)
+    start = read_mixture(Path(init))
+    if len(start.weights) != components:
+        raise InputError(f"--init has {len(start.weights)} components but --components is {components}")
+    return start
+
+
+def read_mixture(path: Path) -> Mixture:
+    """Weights and means from a JSON file, checked for their shapes only."""
+    if not path.is_file():
+        raise InputError(f"--init is {str(path)!r}; it must be kmeans++ or an existing JSON file")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        weights, means = (np.asarray(content[key], dtype=np.float64) for key in ("weights", "means"))
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise InputError(
+            f'{str(path)!r} is not {{"weights": [...], "means": [[...]]}}: {_first_line(error)}'
+        ) from error
+    if weights.ndim != 1 or means.ndim != 2 or len(weights) != len(means):
+        raise InputError(
+            f"{str(path)!r} has weights of shape {weights.shape} and means of shape {means.shape}; "
+            "(K,) and (K, d) are needed"
+        )
+    return Mixture(weights, means)
+
+
+def _read_csv(path: Path) -> np.ndarray:
+    lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    if not lines:
+        raise ValueError("it is empty")
+    try:
+        [float(cell) for cell in lines[0].split(",")]
+    except ValueError:
+        lines = lines[1:]  # a header
+    if not lines:
+        raise ValueError("it has a header and no rows")
+    return np.loadtxt(lines, delimiter=",", ndmin=2)
+
+
+def _positive(scales: np.ndarray) -> np.ndarray:
+    """Constant columns keep their scale."""
+    return np.where(scales > 0, scales, 1.0)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")

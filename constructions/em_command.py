@@ -1,0 +1,213 @@
+"""The demo: `python -m constructions.em_transformer --layers 2L`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from constructions import em_report, weights_file
+from constructions.command_line import Parser, Progress, require_parent, run_command, write_all
+from constructions.datasets import (
+    BUNDLED,
+    PREPARATION,
+    Dataset,
+    load_bundled,
+    load_file,
+    load_start,
+    load_synthetic,
+    read_mixture,
+)
+from constructions.em_run import EmRun, run
+from constructions.em_transformer import TaskClass, build, predict_size, split_tolerance, validate
+from constructions.errors import InputError
+
+DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
+RADIUS, MIN_WEIGHT, TOLERANCE = 10.0, 0.01, 0.1
+
+
+def parser() -> Parser:
+    """All options, each with its default."""
+    p = Parser(
+        prog="python -m constructions.em_transformer",
+        description="Build the EM transformer's weights by hand, run it as an ordinary transformer, and show at every "
+        "EM step its estimate, exact EM, the error and the proven bound.",
+        epilog=PREPARATION,
+    )
+    p.add_argument("--layers", type=int, required=True, metavar="2L", help="layers: even, two for each EM step")
+    p.add_argument("--data", default="iris", help="iris (default), wine, digits, synthetic, PATH.csv or PATH.npy (N×d)")
+    p.add_argument("--components", type=int, metavar="K", help="components (iris, wine, synthetic: 3; digits: 10)")
+    p.add_argument(
+        "--dim", type=int, metavar="d", help="synthetic: dimension (2); real data: principal components kept"
+    )
+    p.add_argument(
+        "--samples", type=int, metavar="n", help="synthetic: samples drawn (600); real data: a random subset"
+    )
+    p.add_argument("--separation", type=float, metavar="R", help="synthetic: smallest distance of two means (3)")
+    p.add_argument(
+        "--construction",
+        choices=("floor", "paper"),
+        default="floor",
+        help="floor (ours, polynomial weights; default) or paper (A so large that no responsibility is below 1/A)",
+    )
+    p.add_argument(
+        "--tolerance",
+        type=float,
+        default=TOLERANCE,
+        metavar="ε",
+        help="error of a mean per EM step (%(default)s)",
+    )
+    p.add_argument("--max-dim", type=int, metavar="d0", help="class: largest d (next power of two above d, at least 8)")
+    p.add_argument("--max-components", type=int, metavar="K0", help="class: largest K (likewise)")
+    p.add_argument(
+        "--radius",
+        type=float,
+        default=RADIUS,
+        metavar="B",
+        help="class: largest norm of a sample (%(default)s)",
+    )
+    p.add_argument(
+        "--min-weight",
+        type=float,
+        default=MIN_WEIGHT,
+        metavar="P",
+        help="class: smallest weight a run reaches (%(default)s)",
+    )
+    p.add_argument(
+        "--init",
+        default="kmeans++",
+        help='kmeans++ (default) or a JSON file {"weights": [...], "means": [[...]]}',
+    )
+    p.add_argument("--dtype", choices=tuple(DTYPES), default="float64", help="default: float64")
+    p.add_argument("--seed", type=int, default=0, metavar="S", help="seed of synthetic data, subsets and k-means++ (0)")
+    p.add_argument(
+        "--export",
+        type=Path,
+        metavar="DIR",
+        help="write transformer.safetensors, input.npy, output.npy, result.json",
+    )
+    p.add_argument(
+        "--json",
+        metavar="PATH|-",
+        help="write the result as JSON (-: to standard output, and nothing else there)",
+    )
+    p.add_argument("--figure", type=Path, metavar="PATH.png", help="draw errors and bounds, step by step")
+    return p
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the demo; 0 on success, 2 with one sentence on bad input."""
+    return run_command(lambda: _run(parser().parse_args(arguments)))
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.layers < 2 or options.layers % 2:
+        raise InputError(f"--layers is {options.layers}; it must be even and positive, two layers for each EM step")
+    if options.seed < 0:
+        raise InputError(f"--seed is {options.seed}; it must not be negative")
+    for path in (options.json if options.json != "-" else None, options.figure, options.export):
+        if path is not None:
+            require_parent(Path(path))
+    if options.figure is not None and options.figure.suffix != ".png":
+        raise InputError(f"--figure is {str(options.figure)!r}; it must end in .png")
+    if options.export is not None and options.export.exists() and not options.export.is_dir():
+        raise InputError(f"--export is {str(options.export)!r}, which is not a directory")
+    report = sys.stderr if options.json == "-" else sys.stdout
+
+    rng = np.random.default_rng(options.seed)
+    data, components = _load(options, rng)
+    start = load_start(options.init, components, data.samples, rng)
+    task_class = TaskClass(
+        options.max_dim if options.max_dim is not None else default_limit(data.samples.shape[1]),
+        options.max_components if options.max_components is not None else default_limit(components),
+        options.radius,
+        options.min_weight,
+    )
+    validate(task_class, data.samples, start)
+    approximation = split_tolerance(task_class, options.tolerance, options.construction)
+    dtype = DTYPES[options.dtype]
+    size = predict_size(task_class, approximation, dtype)
+    print(
+        em_report.preamble(data, components, task_class, approximation, size, options),
+        file=report,
+        flush=True,
+    )
+    em = build(task_class, approximation, options.layers // 2, dtype)
+    began = time.perf_counter()
+    with Progress("layer") as progress:
+        result = run(em, data.samples, start, progress)
+    seconds = time.perf_counter() - began
+    content = em_report.as_json(result, data, options)
+    print(em_report.tables(result, data, content, seconds), file=report)
+    _write(options, result, content)
+    return 0
+
+
+def default_limit(size: int) -> int:
+    """The class's limit when none is given: the next power of two above the task's own size, at least 8."""
+    return max(8, 1 << size.bit_length())
+
+
+def _load(options: argparse.Namespace, rng: np.random.Generator) -> tuple[Dataset, int]:
+    """The data set and K; options that do not apply to it are refused."""
+    if options.separation is not None and options.data != "synthetic":
+        raise InputError(f"--separation applies to --data synthetic only, not to {options.data!r}")
+    if options.components is not None and options.components < 1:
+        raise InputError(f"--components is {options.components}; it must be at least 1")
+    if options.data in BUNDLED:
+        components = _components(options, BUNDLED[options.data].components)
+        return load_bundled(options.data, components, options.dim, options.samples, rng), components
+    if options.data == "synthetic":
+        components = _components(options, 3)
+        dim = options.dim if options.dim is not None else 2
+        count = options.samples if options.samples is not None else 600
+        separation = options.separation if options.separation is not None else 3.0
+        for name, value in (("dim", dim), ("samples", count)):
+            if value < 1:
+                raise InputError(f"--{name} is {value}; it must be at least 1")
+        if not 0 <= separation < float("inf"):
+            raise InputError(f"--separation is {separation}; it must be finite and not negative")
+        return load_synthetic(components, dim, count, separation, rng), components
+    data = load_file(Path(options.data))
+    for name, value in (("dim", options.dim), ("samples", options.samples)):
+        if value is not None:
+            raise InputError(f"--{name} {value} does not apply to a file, which is taken as it is")
+    return data, _components(options, None)
+
+
+def _components(options: argparse.Namespace, default: int | None) -> int:
+    if options.components is not None:
+        return int(options.components)
+    if options.init != "kmeans++":
+        return len(read_mixture(Path(options.init)).weights)
+    if default is None:
+        raise InputError("--components is missing; a file does not say how many components to fit")
+    return default
+
+
+def _write(options: argparse.Namespace, result: EmRun, content: dict[str, Any]) -> None:
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    files: dict[Path, bytes] = {}
+    if options.json not in (None, "-"):
+        files[Path(options.json)] = text.encode()
+    if options.figure is not None:
+        from figures.em_step import png
+
+        files[options.figure] = png(result)
+    if options.export is not None:
+        stored = np.float64 if options.dtype == "float64" else np.float32
+        files[options.export / "transformer.safetensors"] = weights_file.serialise(
+            result.em.transformer, em_report.construction_entry(result.em, options.tolerance)
+        )
+        files[options.export / "input.npy"] = em_report.npy(result.tokens.astype(stored))
+        files[options.export / "output.npy"] = em_report.npy(result.output.astype(stored))
+        files[options.export / "result.json"] = text.encode()
+    write_all(files)
+    if options.json == "-":
+        sys.stdout.write(text)

@@ -1,0 +1,245 @@
+"""An EM run as text, as JSON and as the entries of an export."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import platform
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from constructions import resources
+from constructions.algorithms import metrics
+from constructions.algorithms.em import log_responsibilities
+from constructions.algorithms.sampling import Mixture
+from constructions.datasets import Dataset
+from constructions.em_run import EmRun
+from constructions.em_transformer import Approximation, EmTransformer, PredictedSize, TaskClass
+
+SCHEMA = 1
+LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "safetensors")
+RESTS_ON = {
+    "floor": ["e-step", "m-step", "em-step-floor"],
+    "paper": ["e-step", "m-step", "em-step-paper"],
+}
+
+
+def preamble(
+    data: Dataset,
+    components: int,
+    task_class: TaskClass,
+    approximation: Approximation,
+    size: PredictedSize,
+    options: argparse.Namespace,
+) -> str:
+    """Data, class and predicted size: printed before anything is built."""
+    count, dim = data.samples.shape
+    return "\n".join(
+        [
+            f"data          {data.name}: {count} samples, d = {dim}, K = {components}; {data.preparation}",
+            f"class         d <= {task_class.max_dim}, K <= {task_class.max_components}, |x| <= {task_class.radius:g}, "
+            f"every new weight >= {task_class.min_weight:g}; tolerance {options.tolerance:g} for a mean, per EM step",
+            f"construction  {approximation.construction}: log A = {approximation.log_a:.2f}, "
+            f"{approximation.segments} chords of log (error {approximation.log_error:.1e}), "
+            f"{approximation.pieces} of the square (error {approximation.square_error:.1e})",
+            f"size          {size.e_step_units} + {size.m_step_units} hidden units, {size.bytes / 2**20:.1f} MiB "
+            f"of {options.dtype} weights",
+        ]
+    )
+
+
+def tables(result: EmRun, data: Dataset, content: dict[str, Any], seconds: float) -> str:
+    """Steps against exact EM with bounds, the estimates side by side, resources against the theorem."""
+    used, given = len(result.samples), len(data.samples)
+    lines = [
+        f"samples used  {used} of {given}"
+        + (f" (the last {given - used} dropped: N must be a multiple of K)" if used < given else ""),
+        f"run           {seconds:.2f} s; diameter of the data {result.diameter:.4g} ({result.diameter_kind})",
+        "",
+        "EM step by step: the transformer's two layers against one exact EM step from the same parameters",
+        "step    |mean error|      <= bound   |log-weight error|   <= bound   against EM from the start   verdict",
+    ]
+    for step in result.steps:
+        drift = metrics.mean_error(step.estimate, step.reference)
+        verdict = step.status + (f": {step.reason}" if step.reason else "")
+        lines.append(
+            f"{step.step:4d}  {step.mean_error:14.3e}  {step.mean_bound:12.3e}  {step.log_weight_error:19.3e}  "
+            f"{step.log_weight_bound:9.3e}  {drift:26.3e}   {verdict}"
+        )
+    lines += [
+        "  (a bound for the error after several steps is undecided: no such statement is checked yet)",
+        "",
+    ]
+    final = result.steps[-1]
+    ours, theirs = (_components(mixture) for mixture in (final.estimate, final.reference))
+    column = max(len(line) for line in ours)
+    lines.append(f"{'estimate of the transformer':{column}s}   exact EM from the same start")
+    lines += [f"{left:{column}s}   {right}" for left, right in zip(ours, theirs, strict=True)]
+    lines += ["", "average log-likelihood   " + _beside(content["metrics"]["average_log_likelihood"])]
+    if "clustering_accuracy" in content["metrics"]:
+        lines.append("clustering accuracy      " + _beside(content["metrics"]["clustering_accuracy"]))
+    if "l2_error_against_truth" in content["metrics"]:
+        lines.append("l2-error against truth   " + _beside(content["metrics"]["l2_error_against_truth"]))
+    lines += ["", "resource            measured  formula                              theorem F.1"]
+    for row in content["resources"]["table"]:
+        lines.append(f"{row['resource']:14s}  {row['measured']:>12}  {row['formula']:35s}  {row['theorem']}")
+    return "\n".join(lines)
+
+
+def as_json(result: EmRun, data: Dataset, options: argparse.Namespace) -> dict[str, Any]:
+    """The result with everything needed to reproduce it; infinite bounds are null."""
+    final = result.steps[-1]
+    return {
+        "schema": SCHEMA,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        "weights": final.estimate.weights.tolist(),
+        "means": final.estimate.means.tolist(),
+        "reference": {"weights": final.reference.weights.tolist(), "means": final.reference.means.tolist()},
+        "errors": {
+            "steps": [
+                {"step": s.step, "mean": _finite(s.mean_error), "log_weight": _finite(s.log_weight_error)}
+                for s in result.steps
+            ],
+            "final": {
+                "mean": _finite(metrics.mean_error(final.estimate, final.reference)),
+                "weight": _finite(metrics.weight_error(final.estimate, final.reference)),
+                "l2": _finite(metrics.l2_error(final.estimate, final.reference)),
+            },
+        },
+        "bounds": {
+            "steps": [
+                {
+                    "step": s.step,
+                    "mean": _finite(s.mean_bound),
+                    "log_weight": _finite(s.log_weight_bound),
+                    "rounding": {
+                        "mean": _finite(s.rounding.mean),
+                        "log_weight": _finite(s.rounding.log_weight),
+                    },
+                    "status": s.status,
+                    "reason": s.reason,
+                }
+                for s in result.steps
+            ],
+            "final": {"mean": None, "status": "undecided"},
+            "diameter": {"value": result.diameter, "kind": result.diameter_kind},
+            "rest_on": RESTS_ON[result.em.approximation.construction],
+        },
+        "metrics": _metrics(result, data),
+        "resources": _resources(result.em),
+        "samples_used": len(result.samples),
+        "samples_given": len(data.samples),
+        "data": {"name": data.name, "dim": data.samples.shape[1], "preparation": data.preparation},
+        "start": {"weights": result.start.weights.tolist(), "means": result.start.means.tolist()},
+        "construction": result.em.approximation.construction,
+        "approximation": asdict(result.em.approximation),
+        "tolerance": options.tolerance,
+        "class": asdict(result.em.task_class),
+        "layers": options.layers,
+        "dtype": options.dtype,
+        "seed": options.seed,
+    }
+
+
+def construction_entry(em: EmTransformer, tolerance: float) -> dict[str, Any]:
+    """What a weights file says of itself: a function of the class and the tolerance, never of data."""
+    return {
+        "name": f"em_transformer/{em.approximation.construction}",
+        "class": asdict(em.task_class),
+        "tolerance": tolerance,
+        "arithmetic": str(em.dtype).removeprefix("torch."),
+        "approximation": asdict(em.approximation),
+        "layout": {name: list(where) for name, where in em.stream.layout.items()},
+        "hidden_layout": [{block.name: [block.start, block.stop] for block in blocks} for blocks in em.hidden_layout],
+        "read_out": {
+            "means": {
+                "formula": "means[k] = (K/N) * sum_i h[i, component[k]] * h[i, mu]",
+                "indicator": "component",
+                "value": "mu",
+            },
+            "weights": {"formula": "weights[k] = h[0, pi[k]]", "token": 0, "value": "pi"},
+        },
+    }
+
+
+def npy(array: np.ndarray) -> bytes:
+    """The bytes of a .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def _metrics(result: EmRun, data: Dataset) -> dict[str, Any]:
+    final = result.steps[-1]
+    sides = {"transformer": final.estimate, "reference": final.reference}
+    proper = {name: mixture for name, mixture in sides.items() if _is_proper(mixture)}
+    values: dict[str, Any] = {
+        "average_log_likelihood": {
+            name: metrics.average_log_likelihood(mixture, result.samples) for name, mixture in proper.items()
+        }
+    }
+    if data.labels is not None:
+        values["clustering_accuracy"] = {
+            name: metrics.clustering_accuracy(
+                data.labels[: len(result.samples)],
+                log_responsibilities(result.samples, mixture.weights, mixture.means).argmax(axis=1),
+            )
+            for name, mixture in proper.items()
+        }
+    if data.truth is not None:
+        values["l2_error_against_truth"] = {
+            name: metrics.l2_error(metrics.align(mixture, data.truth), data.truth) for name, mixture in proper.items()
+        }
+    return values
+
+
+def _resources(em: EmTransformer) -> dict[str, Any]:
+    measured = resources.measure(em.transformer)
+    d, k = em.task_class.max_dim, em.task_class.max_components
+    parts = {"log": 0, "square": 0, "clear": 0}
+    widest = max(em.hidden_layout, key=lambda blocks: blocks[-1].stop)
+    for block in widest:
+        parts[block.name.split("(")[0]] += block.stop - block.start
+    split = " + ".join(f"{count} {name}" for name, count in parts.items())
+    table = [
+        ("layers", measured.layers, "2L", "2(L+1): it counts the first step apart"),
+        ("heads M", measured.heads, "2", "O(1)"),
+        ("width D", measured.width, f"2 d0 + 5 K0 + 2 = {2 * d + 5 * k + 2}", "O(d0 + K0)"),
+        ("hidden D'", measured.hidden_width, split, "~O(K0 Rmax (Rmax + d0) / eps)"),
+        (
+            "log B_Theta",
+            f"{measured.log_b_theta:.2f}",
+            f"log A = {em.approximation.log_a:.2f}",
+            "~O(poly(Rmax, d0))",
+        ),
+    ]
+    columns = ("resource", "measured", "formula", "theorem")
+    return {
+        **asdict(measured),
+        "hidden_parts": parts,
+        "table": [dict(zip(columns, row, strict=True)) for row in table],
+    }
+
+
+def _is_proper(mixture: Mixture) -> bool:
+    return bool(np.isfinite(mixture.means).all() and (mixture.weights > 0).all())
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _components(mixture: Mixture) -> list[str]:
+    return [f"pi {pi:.4f}  mu ({_vector(mu)})" for pi, mu in zip(mixture.weights, mixture.means, strict=True)]
+
+
+def _vector(values: np.ndarray) -> str:
+    shown = ", ".join(f"{value:.3f}" for value in values[:5])
+    return shown + (", …" if len(values) > 5 else "")
+
+
+def _beside(values: dict[str, float]) -> str:
+    return "   ".join(f"{name} {value:.4f}" for name, value in values.items())

@@ -1,0 +1,154 @@
+"""A run of the EM transformer, compared at every step with the exact EM step from the same parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from constructions import bounds
+from constructions.algorithms.em import em_step
+from constructions.algorithms.metrics import log_weight_error, mean_error
+from constructions.algorithms.sampling import Mixture
+from constructions.em_transformer import EmTransformer, encode, read_out
+
+Status = Literal["holds", "refuted", "not applicable", "vacuous"]
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One EM step (two layers): the transformer's result against the exact step from the same parameters.
+
+    Errors and bounds of a mean are Euclidean norms in the data's unit, the largest over k; those of a weight are
+    differences of logarithms. A bound includes its rounding allowance, given apart as well.
+    """
+
+    step: int
+    estimate: Mixture
+    exact: Mixture  # exact EM step from the parameters that entered this step
+    reference: Mixture  # exact EM steps from the start
+    mean_error: float
+    mean_bound: float
+    log_weight_error: float
+    log_weight_bound: float
+    rounding: bounds.Rounding
+    status: Status
+    reason: str  # why a step is not applicable, refuted or vacuous; else empty
+
+
+@dataclass(frozen=True)
+class EmRun:
+    """All steps, with the samples as the dtype holds them and their diameter."""
+
+    em: EmTransformer
+    samples: Float[np.ndarray, "N d"]
+    start: Mixture
+    steps: tuple[StepReport, ...]
+    diameter: float
+    diameter_kind: str
+    tokens: Float[np.ndarray, "N D"]  # encoded input, as the dtype holds it
+    output: Float[np.ndarray, "N D"]  # after the last layer
+
+
+def run(
+    em: EmTransformer,
+    samples: Float[np.ndarray, "N d"],
+    start: Mixture,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> EmRun:
+    """Evaluate all layers literally and judge every EM step against section 5's bound.
+
+    `progress(done, of)` is called after each layer. Raises InputError like encode.
+    """
+    tokens = torch.tensor(encode(em, samples, start)).to(em.dtype)
+    held = tokens.double().numpy()
+    dim, components = samples.shape[1], len(start.weights)
+    x = held[:, em.stream["x"]][:, :dim]
+    entering = Mixture(start.weights, held[:components, em.stream["mu"]][:, :dim])
+    diameter, kind = bounds.diameter(x)
+    reference, reports, stopped = entering, [], ""
+    output = tokens
+    for done, output in enumerate(em.transformer.trace(tokens), start=1):
+        progress(done, len(em.transformer.schedule))
+        if done % 2:
+            continue
+        estimate = read_out(em, output.double().numpy(), dim, components)
+        reference = Mixture(*em_step(x, reference.weights, reference.means))
+        stopped = stopped or precondition(em, entering, done // 2)
+        report = judge_step(em, x, entering, estimate, reference, done // 2, (diameter, stopped))
+        reports.append(report)
+        entering = estimate
+    return EmRun(em, x, start, tuple(reports), diameter, kind, held, output.double().numpy())
+
+
+def precondition(em: EmTransformer, entering: Mixture, step: int) -> str:
+    """Why the bound does not apply to a step that starts from `entering`; empty if it does.
+
+    The first step of the floor construction needs nothing: its logits are exact. All others need the weights
+    that enter to be at least π_min and every |μ_a| ≤ B.
+    """
+    if step == 1 and em.approximation.construction == "floor":
+        return ""
+    if not (np.isfinite(entering.weights).all() and np.isfinite(entering.means).all()):
+        return "the parameters are not finite"
+    smallest = float(entering.weights.min())
+    if smallest < em.task_class.min_weight:
+        return f"a weight fell to {smallest:.2g}, below {em.task_class.min_weight:g}"
+    largest = float(np.abs(entering.means).max())
+    if largest > em.approximation.radius:
+        return f"a mean has a coordinate of size {largest:.4g}, above {em.approximation.radius:g}"
+    return ""
+
+
+def judge_step(
+    em: EmTransformer,
+    x: Float[np.ndarray, "N d"],
+    entering: Mixture,
+    estimate: Mixture,
+    reference: Mixture,
+    step: int,
+    context: tuple[float, str],
+) -> StepReport:
+    """Errors of one step beside their bounds; `context` is diam(X) and why the bounds do not apply, if so."""
+    diameter, stopped = context
+    exact = Mixture(*em_step(x, entering.weights, entering.means))
+    logit_error = 0.0 if step == 1 else em.approximation.logit_error(x.shape[1])
+    smallest = float(min(entering.weights.min(), estimate.weights.min(), exact.weights.min()))
+    allowances = [
+        bounds.rounding(approximation, x, entering.means, smallest, diameter, dtype)
+        for approximation, dtype in ((em.approximation, em.dtype), (None, torch.float64))
+    ]
+    rounding = bounds.Rounding(
+        sum(allowance.mean for allowance in allowances), sum(allowance.log_weight for allowance in allowances)
+    )
+    mean_errors = np.linalg.norm(estimate.means - exact.means, axis=1)
+    mean_bounds = np.array(
+        [bounds.m_step(em.approximation, diameter, float(weight), logit_error) for weight in estimate.weights]
+    )
+    weight_error, weight_bound = log_weight_error(estimate, exact), logit_error + rounding.log_weight
+    mean_bounds += rounding.mean
+    status: Status = "holds"
+    reason = stopped
+    if stopped:
+        status = "not applicable"
+    elif not np.isfinite(mean_bounds).all() or mean_bounds.max() >= diameter:
+        status, reason = "vacuous", "the bound reaches the diameter of the data"
+    elif not ((mean_errors <= mean_bounds).all() and weight_error <= weight_bound):
+        status, reason = "refuted", "an error exceeds its bound"
+    return StepReport(
+        step,
+        estimate,
+        exact,
+        reference,
+        mean_error(estimate, exact),
+        float(mean_bounds.max()),
+        weight_error,
+        weight_bound,
+        rounding,
+        status,
+        reason,
+    )

@@ -1,0 +1,347 @@
+"""The EM transformer (section F.2, Theorems F.1, F.6, F.7): one Θ for every task of a class.
+
+Run `python -m constructions.em_transformer --help` for the demo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import log
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from constructions.algorithms.sampling import Mixture
+from constructions.compiler import Head, HiddenBlock, Layer, Mlp, hidden_layout, lower
+from constructions.errors import InputError
+from constructions.number_system import FLOAT64, NumberSystem
+from constructions.relu_networks import (
+    Orientation,
+    ReluNetwork,
+    chord_error,
+    lemma_f4_units,
+    log_network,
+    log_segments,
+    square_network,
+    square_pieces,
+)
+from constructions.residual_stream import ResidualStream
+from constructions.transformer import Transformer
+
+Construction = Literal["floor", "paper"]
+
+# Section F.2, line by line. r(j) is the component whose parameters token j carries.
+E_STEP = Layer(
+    heads=[
+        Head(  # <x_i, mu_r(j)> + log pi_r(j) - |mu_r(j)|^2 / 2; the values make the responsibilities
+            score=[("x", "mu"), ("log_pi", "component"), ("one", "sq_norm", Fraction(-1, 2))],
+            move=[("component", "w")],
+        )
+    ],
+    mlp=Mlp(apply=[("log", "w", "log_w")], clear=["log_pi", "pi", "mu", "sq_norm"]),
+)
+M_STEP = Layer(
+    heads=[
+        Head(score=[("component", "log_w")], move=[("x", "mu")]),  # softmax over samples of log w: weighted mean
+        Head(score=[], move=[("w", "pi")]),  # plain mean
+    ],
+    mlp=Mlp(apply=[("log", "pi", "log_pi"), ("square", "mu", "sq_norm")], clear=["w", "log_w"]),
+)
+
+
+def residual_stream(max_dim: int, max_components: int) -> ResidualStream:
+    """D = 2d_0 + 5K_0 + 2 coordinates."""
+    return ResidualStream(
+        {
+            "x": max_dim,  # the sample
+            "log_pi": max_components,
+            "mu": max_dim,  # mean of component r(i)
+            "sq_norm": 1,  # ‖mean of component r(i)‖²
+            "w": max_components,  # responsibilities of the sample
+            "log_w": max_components,
+            "pi": max_components,
+            "one": 1,
+            "component": max_components,  # e_r(i)
+        }
+    )
+
+
+@dataclass(frozen=True)
+class TaskClass:
+    """All mixture tasks with d ≤ max_dim, K ≤ max_components, ‖x_i‖, ‖μ_k⁽⁰⁾‖ ≤ radius, π̂_k⁽ᵗ⁾ ≥ min_weight.
+
+    Θ is a function of the class and of the tolerance alone. The last condition is on the run and is checked
+    as it goes. Raises InputError when a number is out of range.
+    """
+
+    max_dim: int
+    max_components: int
+    radius: float
+    min_weight: float
+
+    def __post_init__(self) -> None:
+        if self.max_dim < 1:
+            raise InputError(f"the largest dimension is {self.max_dim}; it must be at least 1")
+        if self.max_components < 1:
+            raise InputError(f"the largest number of components is {self.max_components}; it must be at least 1")
+        if not 0 < self.radius < float("inf"):
+            raise InputError(f"the radius is {self.radius}; it must be positive and finite")
+        if not 0 < self.min_weight <= 0.5:
+            raise InputError(f"the smallest weight is {self.min_weight}; it must lie in (0, 0.5]")
+
+
+@dataclass(frozen=True)
+class Approximation:
+    """The sizes of the two networks: chords of log on [1/A, high] and of the square on [−radius, radius]."""
+
+    construction: Construction
+    log_a: float
+    log_high: float  # 0 for the sharp interval [1/A, 1], log A for Lemma F.4's [1/A, A]
+    segments: int
+    radius: float
+    pieces: int
+
+    @property
+    def chord_width(self) -> float:
+        """r, the logarithmic length of a chord of log."""
+        return (self.log_high + self.log_a) / self.segments
+
+    @property
+    def log_error(self) -> float:
+        """g(r), the largest error of the log network on its interval."""
+        return chord_error(self.chord_width)
+
+    @property
+    def square_error(self) -> float:
+        """h²/4, the largest error of the square network on its interval."""
+        return (self.radius / self.pieces) ** 2 / 4
+
+    def logit_error(self, dim: int) -> float:
+        """U = g + d·δ_sq/2: after the first step every logit is off by an amount in [−U, 0] (section E-step)."""
+        return self.log_error + dim * self.square_error / 2
+
+    def networks(self, orientation: Orientation = "left", numbers: NumberSystem = FLOAT64) -> dict[str, ReluNetwork]:
+        """The log and square networks that the layers name."""
+        low, high = numbers.number(-self.log_a), numbers.number(self.log_high)
+        return {
+            "log": log_network(low, high, self.segments, orientation, numbers),
+            "square": square_network(numbers.number(self.radius), self.pieces, numbers),
+        }
+
+    @property
+    def log_units(self) -> int:
+        """Hidden units of one log network (one more for the constant log A)."""
+        return self.segments + (self.log_high != 0)
+
+
+def split_tolerance(task_class: TaskClass, tolerance: float, construction: Construction) -> Approximation:
+    """How the tolerance ε for a mean, per EM step, is split over log network, square network and A.
+
+    With diam(X) ≤ 2B and tanh z ≤ z the one-step bound (bounds.m_step) is at most
+    2B·[ (g + d_0 δ_sq/2)/4 + g/4 + 1/(1 + A π_min) ] = B g + B d_0 δ_sq/4 + 2B/(1 + A π_min).
+
+    floor: three equal parts: g ≤ ε/(3B), δ_sq ≤ 4ε/(3 B d_0), A = 6B/(ε π_min); log on [1/A, 1] with the sharp
+           number of chords. Then U ≤ ε/B, and A ≥ 3/π_min.
+    paper: no floor term, because no responsibility falls below 1/A with log A = 2B² + log(1/π_min) + U;
+           two equal parts: g ≤ δ = ε/(2B), δ_sq ≤ 2ε/(B d_0), hence U ≤ 3ε/(2B); log on [1/A, A] with the
+           number of units that Lemma F.4 spends for δ.
+
+    Raises
+    ------
+    InputError
+        If ε is not in (0, 2B): from 2B on the bound is vacuous.
+    """
+    radius, dim, min_weight = task_class.radius, task_class.max_dim, task_class.min_weight
+    if not 0 < tolerance < 2 * radius:
+        raise InputError(f"the tolerance is {tolerance}; it must lie in (0, {2 * radius:g}), the diameter of the class")
+    if construction == "floor":
+        log_a = log(6 * radius / (tolerance * min_weight))
+        segments = log_segments(log_a, tolerance / (3 * radius))
+        square_error = 4 * tolerance / (3 * radius * dim)
+        return Approximation("floor", log_a, 0.0, segments, radius, square_pieces(radius, square_error))
+    delta = tolerance / (2 * radius)
+    log_a = 2 * radius**2 - log(min_weight) + 3 * delta
+    segments = lemma_f4_units(log_a, delta) - 1
+    square_error = 2 * tolerance / (radius * dim)
+    return Approximation("paper", log_a, log_a, segments, radius, square_pieces(radius, square_error))
+
+
+@dataclass(frozen=True)
+class PredictedSize:
+    """Hidden units of the two MLPs and bytes of all stored weights, before anything is built."""
+
+    log_units: int  # K_0 log networks, in each of the two MLPs
+    square_units: int  # d_0 square networks, in the M-step's MLP
+    e_step_units: int
+    m_step_units: int
+    bytes: int
+
+
+def predict_size(task_class: TaskClass, approximation: Approximation, dtype: torch.dtype) -> PredictedSize:
+    """Count units and bytes from the class alone; clearing a coordinate takes two units."""
+    d, k = task_class.max_dim, task_class.max_components
+    width = residual_stream(d, k).width
+    log_units, square_units = k * approximation.log_units, 2 * d * approximation.pieces
+    e_step, m_step = log_units + 2 * (2 * k + d + 1), log_units + square_units + 2 * (2 * k)
+    head_rows = 2 * (d + k + 1) + 2 * k + 2 * k + 2 * d + 2 + 2 * k
+    numbers = width * (2 * (e_step + m_step) + head_rows)
+    return PredictedSize(log_units, square_units, e_step, m_step, numbers * dtype.itemsize)
+
+
+SIZE_LIMIT = 2 * 2**30
+"""Bytes of weights above which building is refused."""
+
+
+@dataclass(frozen=True)
+class EmTransformer:
+    """The transformer with what is needed to feed and to read it; none of it has seen data."""
+
+    transformer: Transformer
+    stream: ResidualStream
+    task_class: TaskClass
+    approximation: Approximation
+    hidden_layout: tuple[tuple[HiddenBlock, ...], ...]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The float format of the weights."""
+        return self.transformer.dtype
+
+
+def build(
+    task_class: TaskClass,
+    approximation: Approximation,
+    steps: int,
+    dtype: torch.dtype = torch.float64,
+    layers: Sequence[Layer] = (E_STEP, M_STEP),
+    networks: Callable[[Approximation], dict[str, ReluNetwork]] = Approximation.networks,
+) -> EmTransformer:
+    """The 2·steps-layer EM transformer. `layers` and `networks` are exchanged only to break it in a check.
+
+    Raises
+    ------
+    InputError
+        If the weights exceed SIZE_LIMIT, or `dtype` cannot hold A and 1/A.
+    """
+    _require_representable(approximation, dtype)
+    size = predict_size(task_class, approximation, dtype)
+    if size.bytes > SIZE_LIMIT:
+        raise InputError(
+            f"the {approximation.construction} construction needs {size.e_step_units} + {size.m_step_units} hidden "
+            f"units, {size.bytes / 2**30:.2f} GiB of weights, above the limit of {SIZE_LIMIT / 2**30:.0f} GiB: choose "
+            "a larger --tolerance, a smaller --radius, --max-dim or --max-components"
+            + (", or --construction floor" if approximation.construction == "paper" else "")
+        )
+    stream = residual_stream(task_class.max_dim, task_class.max_components)
+    units = networks(approximation)
+    weights = lower(layers, [0, 1] * steps, stream, units)
+    blocks = tuple(hidden_layout(layer.mlp, stream, units) if layer.mlp else () for layer in layers)
+    return EmTransformer(Transformer.from_weights(weights, dtype), stream, task_class, approximation, blocks)
+
+
+FLOAT64_LIMIT = -log(torch.finfo(torch.float64).tiny)
+"""log A up to which float64 holds A and 1/A."""
+
+
+def _require_representable(approximation: Approximation, dtype: torch.dtype) -> None:
+    limit = -log(torch.finfo(dtype).tiny)
+    if approximation.log_a >= limit:
+        name = str(dtype).removeprefix("torch.")
+        raise InputError(
+            f"the {approximation.construction} construction has log A = {approximation.log_a:.1f}, weights of size "
+            f"e^{approximation.log_a:.1f}, and {name} holds at most log A = {limit:.1f}: use "
+            + ("--dtype float64, " if dtype != torch.float64 and approximation.log_a < FLOAT64_LIMIT else "")
+            + (
+                "--construction floor or a smaller --radius"
+                if approximation.construction == "paper"
+                else "a larger --tolerance"
+            )
+        )
+
+
+def encode(em: EmTransformer, samples: Float[np.ndarray, "N d"], start: Mixture) -> Float[np.ndarray, "n D"]:
+    """Samples and initial parameters in place (eq. 4): token i carries the parameters of component r(i).
+
+    Keeps the first n = K⌊N/K⌋ samples, so that every component is carried by equally many tokens. Computes
+    nothing else than log π⁽⁰⁾ and ‖μ⁽⁰⁾‖².
+
+    Raises
+    ------
+    InputError
+        If a shape, a number or a norm leaves the class.
+    """
+    validate(em.task_class, samples, start)
+    components = len(start.weights)
+    kept = len(samples) // components * components
+    carried = np.arange(kept) % components
+    parts = {
+        "x": samples[:kept],
+        "log_pi": np.broadcast_to(np.log(start.weights), (kept, components)),
+        "mu": start.means[carried],
+        "sq_norm": (start.means**2).sum(axis=1)[carried, None],
+        "one": np.ones((kept, 1)),
+        "component": np.eye(components)[carried],
+    }
+    tokens = np.zeros((kept, em.stream.width))
+    for name, part in parts.items():
+        begin = em.stream[name].start
+        tokens[:, begin : begin + part.shape[1]] = part
+    return tokens
+
+
+def validate(task_class: TaskClass, samples: Float[np.ndarray, "N d"], start: Mixture) -> None:
+    """Refuse, with an InputError that names value and limit, what lies outside the class."""
+    count, dim = samples.shape
+    components = len(start.weights)
+    if dim > task_class.max_dim:
+        raise InputError(
+            f"the samples have dimension {dim}, above the class's largest, {task_class.max_dim} (--max-dim)"
+        )
+    if not 1 <= components <= task_class.max_components:
+        raise InputError(
+            f"there are {components} components; they must be between 1 and "
+            f"{task_class.max_components} (--max-components)"
+        )
+    if components > count:
+        raise InputError(f"there are {components} components but only {count} samples; K must be at most N")
+    if start.means.shape != (components, dim):
+        raise InputError(f"the initial means have shape {start.means.shape}; {(components, dim)} is needed")
+    for what, array in (
+        ("samples", samples),
+        ("initial weights", start.weights),
+        ("initial means", start.means),
+    ):
+        if not np.isfinite(array).all():
+            place = ", ".join(str(int(index)) for index in np.argwhere(~np.isfinite(array))[0])
+            raise InputError(f"the {what} contain {array[~np.isfinite(array)][0]} at [{place}]; they must be finite")
+    if (start.weights <= 0).any() or abs(start.weights.sum() - 1) > 1e-6:
+        raise InputError(
+            f"the initial weights {start.weights.tolist()} sum to {start.weights.sum():g}; "
+            "they must be positive and sum to 1"
+        )
+    for what, points in (("sample", samples), ("initial mean", start.means)):
+        norms = np.linalg.norm(points, axis=1)
+        worst = int(norms.argmax())
+        if norms[worst] > task_class.radius:
+            raise InputError(
+                f"{what} {worst} has norm {norms[worst]:.4g}, outside the class's radius "
+                f"{task_class.radius:g} (--radius)"
+            )
+
+
+def read_out(em: EmTransformer, tokens: Float[np.ndarray, "N D"], dim: int, components: int) -> Mixture:
+    """Linear attentive pooling (Remark F.3): μ̂_k = (K/N) Σ_i 1{r(i)=k} mu_i; π̂ is `pi` of the first token."""
+    component, mu, pi = (em.stream[name].start for name in ("component", "mu", "pi"))
+    carried = tokens[:, component : component + components]
+    means = components / len(tokens) * carried.T @ tokens[:, mu : mu + dim]
+    return Mixture(tokens[0, pi : pi + components].copy(), means)
+
+
+if __name__ == "__main__":
+    from constructions.em_command import main
+
+    raise SystemExit(main())
