@@ -6,7 +6,7 @@ A construction asks for a few operations on arrays and never learns which system
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import flint
 import numpy as np
@@ -17,6 +17,7 @@ Scalar = Any  # float, flint.fmpq or flint.arb
 Exact = int | float | Fraction  # every float is an exact rational
 
 
+@runtime_checkable
 class NumberSystem(Protocol):
     """Scalars that support + - * /, held in numpy arrays, with exp and expm1 where they exist."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, expm1, log1p, sqrt
+from math import ceil, exp, expm1, log, log1p, sqrt
 from typing import Literal
 
 import numpy as np
@@ -118,14 +118,16 @@ def identity_network(scale: Exact, numbers: NumberSystem = FLOAT64) -> ReluNetwo
 
 def chord_slope(r: float) -> float:
     """c(r) = r/(e^r − 1) in (0, 1): slope times left end of the chord of log on [t, e^r t]."""
-    return r / expm1(r)
+    return -r * exp(-r) / expm1(-r)
 
 
 def chord_error(r: float) -> float:
     """g(r) = log((e^r−1)/r) − 1 + r/(e^r−1) ≤ r²/8: the largest error of the chord of log on [t, e^r t].
 
-    With z = c(r) − 1 it is z − log(1 + z).
+    With z = c(r) − 1 it is z − log(1 + z), accurate for small r; for large r, c itself may underflow.
     """
+    if r > 1:
+        return r - log(r) + log1p(-exp(-r)) - 1 + chord_slope(r)
     z = chord_slope(r) - 1
     return z - log1p(z)
 

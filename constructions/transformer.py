@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from constructions.weights import Activation, TransformerWeights
 
-BLOCK_ELEMENTS = 2**24
+BLOCK_ELEMENTS = 2**22
 """Scores or hidden units held at a time: blocks of tokens keep memory linear in N."""
 
 
@@ -41,14 +41,14 @@ class AttentionHead(nn.Module):
         """
         queries, keys, values = h @ self.query.mT, h @ self.key.mT, h @ self.value.mT
         tokens = h.shape[-2]
-        scores_per_query = tokens * max(1, h[..., 0, 0].numel())
-        blocks = queries.split(max(1, BLOCK_ELEMENTS // scores_per_query), dim=-2)
-        pooled = []
-        for block in blocks:
-            scores = block @ keys.mT
+        rows = max(1, BLOCK_ELEMENTS // (tokens * max(1, h[..., 0, 0].numel())))
+        pooled = torch.empty_like(values)  # filled in place: small results kept between blocks would pin their memory
+        for start in range(0, tokens, rows):
+            block = slice(start, start + rows)
+            scores = queries[..., block, :] @ keys.mT
             weights = scores.softmax(dim=-1) if activation == "softmax" else scores.relu() / tokens
-            pooled.append(weights @ values)
-        return torch.cat(pooled, dim=-2) @ self.output.mT
+            pooled[..., block, :] = weights @ values
+        return pooled @ self.output.mT
 
 
 class AttentionLayer(nn.Module):
@@ -86,8 +86,11 @@ class MlpLayer(nn.Module):
     def forward(self, h: Float[Tensor, "*batch N D"]) -> Float[Tensor, "*batch N D"]:
         """Token by token."""
         tokens = h.reshape(-1, h.shape[-1])
-        blocks = tokens.split(max(1, BLOCK_ELEMENTS // max(1, self.w1.shape[0])))
-        update = torch.cat([(block @ self.w1.mT).relu() @ self.w2.mT for block in blocks])
+        rows = max(1, BLOCK_ELEMENTS // max(1, len(self.w1)))
+        update = torch.empty_like(tokens)
+        for start in range(0, len(tokens), rows):
+            block = slice(start, start + rows)
+            update[block] = (tokens[block] @ self.w1.mT).relu() @ self.w2.mT
         return h + update.reshape(h.shape)
 
 

@@ -18,18 +18,20 @@ def log_joint(samples: Samples, log_weights: Weights, means: Means) -> Float[np.
 
 
 def log_responsibilities(samples: Samples, weights: Weights, means: Means) -> Float[np.ndarray, "*batch N K"]:
-    """E-step: log w_ik = log softmax_k ℓ_ik."""
-    return log_softmax(log_joint(samples, np.log(weights), means), axis=-1)
+    """E-step: log w_ik = log softmax_k ℓ_ik; −inf for a component of weight 0 (NaN if all are)."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return log_softmax(log_joint(samples, np.log(weights), means), axis=-1)
 
 
 def m_step(samples: Samples, log_w: Float[np.ndarray, "*batch N K"]) -> tuple[Weights, Means]:
     """π_k⁺ = mean_i w_ik and μ_k⁺ = Σ_i w_ik x_i / Σ_i w_ik.
 
     From log w, so that a component whose responsibilities all underflow still has the mean that exact
-    arithmetic gives it.
+    arithmetic gives it. A component of weight 0 has no mean: it comes out as NaN.
     """
     log_total = logsumexp(log_w, axis=-2)
-    share = np.exp(log_w - log_total[..., None, :])
+    with np.errstate(invalid="ignore"):
+        share = np.exp(log_w - log_total[..., None, :])
     return np.exp(log_total) / samples.shape[-2], np.swapaxes(share, -1, -2) @ samples
 
 

@@ -30,7 +30,7 @@ def weight_error(estimate: Mixture, truth: Mixture) -> float:
 
 def log_weight_error(estimate: Mixture, truth: Mixture) -> float:
     """max_k |log π̂_k − log π_k| with matched indices; infinite when a weight is not positive."""
-    if not (estimate.weights > 0).all():
+    if not ((estimate.weights > 0).all() and (truth.weights > 0).all()):
         return float("inf")
     return float(np.abs(np.log(estimate.weights) - np.log(truth.weights)).max())
 

@@ -1,0 +1,1 @@
+"""Executable proofs: every statement is checked, graded and listed in the ledger."""

@@ -1,0 +1,105 @@
+"""`python -m theory_checks`: run the checks and print the ledger."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import theory_checks
+from constructions.command_line import Parser, Progress, require_parent, run_command, write_all
+from constructions.errors import InputError
+from theory_checks.ledger import REGISTRY, Row, closure, rest
+
+
+def load_statements() -> None:
+    """Import every check, so that it registers its statements."""
+    for module in pkgutil.iter_modules(theory_checks.__path__):
+        if module.name.startswith("test_"):
+            importlib.import_module(f"theory_checks.{module.name}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the ledger; 1 when a row is not what we claim or a control is not met, 2 on bad input."""
+    return run_command(lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    parser = Parser(
+        prog="python -m theory_checks",
+        description="Run the executable proofs and print the ledger: every statement with its evidence, its instances, "
+        "the least slack (1 - error/bound) and whether its negative controls were rejected.",
+        epilog="Status: holds; refuted (by a kept counterexample, a finding); undecided; open (no applicable instance, or "
+        "it rests on something that does not hold); failed (not what we claim). Exit code 1 when a row failed.",
+    )
+    parser.add_argument(
+        "ids", nargs="*", metavar="ID", help="statements to check, with all they rest on (default: all)"
+    )
+    parser.add_argument("--list", action="store_true", help="list the statements without checking them")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of all drawn instances (0)")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write the rows as a JSON list")
+    options = parser.parse_args(arguments)
+    if options.seed < 0:
+        raise InputError(f"--seed is {options.seed}; it must not be negative")
+    if options.json is not None:
+        require_parent(options.json)
+    load_statements()
+    try:
+        ids = closure(options.ids or sorted(REGISTRY), REGISTRY)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    if options.list:
+        for id in sorted(ids):
+            print(f"{id:24s} {REGISTRY[id].source}\n    {REGISTRY[id].statement}")
+        return 0
+    rows = []
+    with Progress("statement") as progress:
+        for number, id in enumerate(ids, start=1):
+            rows.append(REGISTRY[id].row(options.seed))
+            progress(number, len(ids))
+    rest(rows)
+    rows.sort(key=lambda row: row.id)
+    print(table(rows))
+    if options.json is not None:
+        content = json.dumps([asdict(row) for row in rows], indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        write_all({options.json: content.encode()})
+    return int(any(row.status == "failed" for row in rows))
+
+
+def table(rows: Sequence[Row]) -> str:
+    """One line a statement, then what is not plainly held, then the headline."""
+    head = (
+        f"{'id':24s} {'text':9s} {'evidence':9s} {'status':9s} {'holds':>6s} {'refuted':>7s} {'n/a':>5s} "
+        f"{'vacuous':>7s} {'undec.':>6s} {'slack':>8s}  controls"
+    )
+    lines = [head, "-" * len(head)]
+    for row in rows:
+        c = row.counts
+        slack = "-" if row.least_slack is None else f"{row.least_slack:.2g}"
+        met = sum(control["rejected"] for control in row.negative_controls)
+        lines.append(
+            f"{row.id:24s} {row.text:9s} {row.evidence:9s} {row.status:9s} {c['holds']:6d} {c['refuted']:7d} "
+            f"{c['not applicable']:5d} {c['vacuous']:7d} {c['undecided']:6d} {slack:>8s}  "
+            f"{met} of {len(row.negative_controls)} rejected"
+        )
+    lines.append("")
+    for row in rows:
+        if row.status == "refuted":
+            lines.append(f"{row.id} is refuted: {row.counterexample}")
+        elif row.status != "holds":
+            lines.append(f"{row.id} is {row.status}" + (f": {row.reason}" if row.reason else ""))
+    counted = Counter(row.status for row in rows)
+    held = Counter(row.evidence for row in rows if row.status == "holds")
+    grades = ", ".join(f"{number} {grade}" for grade, number in held.items())
+    others = ", ".join(f"{number} {status}" for status, number in sorted(counted.items()) if status != "holds")
+    lines.append(f"{counted['holds']} statements hold ({grades}); not counted among them: {others or 'none'}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,245 @@
+"""What is claimed, on what evidence, with what slack.
+
+A statement is a check: a generator of verdicts whose keyword arguments are the objects under test, with the
+correct ones as defaults. A negative control runs the same check on a broken object and must meet a refutation.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from math import inf, isnan
+from typing import Any, Literal
+from zlib import crc32
+
+import numpy as np
+import pytest
+
+Evidence = Literal["exact", "certified", "sampled", "rate"]
+Text = Literal["verbatim", "recovered", "ours"]
+Outcome = Literal["holds", "refuted", "not applicable", "vacuous", "undecided"]
+Status = Literal["holds", "refuted", "undecided", "open", "failed"]
+
+EVIDENCE: tuple[Evidence, ...] = ("exact", "certified", "sampled", "rate")  # strongest first
+OUTCOMES: tuple[Outcome, ...] = ("holds", "refuted", "not applicable", "vacuous", "undecided")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one instance says. slack = 1 − error/bound: 0 when the bound is attained, negative when violated.
+
+    It is None where there is no bound to be close to: equalities, signs, inapplicable instances.
+    """
+
+    outcome: Outcome
+    instance: str
+    slack: float | None = None
+
+
+def compare(error: float, bound: float, instance: str, trivial: float = inf, excuse: str = "") -> Verdict:
+    """Judge error ≤ bound. `trivial`: from here on the bound says nothing. `excuse`: why it does not apply.
+
+    An error that is not a number refutes; a bound that is not a number leaves the instance undecided.
+    """
+    if excuse:
+        return Verdict("not applicable", f"{instance}: {excuse}")
+    if isnan(bound):
+        return Verdict("undecided", instance)
+    if bound >= trivial:
+        return Verdict("vacuous", instance)
+    shown = f"{instance}: error {error:.6g}, bound {bound:.6g}"
+    return Verdict("holds" if error <= bound else "refuted", shown, 1 - error / bound if bound > 0 else None)
+
+
+def require(condition: bool, instance: str) -> Verdict:
+    """Judge a statement that is true or false, such as an equality."""
+    return Verdict("holds" if condition else "refuted", instance)
+
+
+Check = Callable[..., Iterable[Verdict]]
+
+
+@dataclass
+class Row:
+    """One line of the ledger: the outcome of a statement's check and of its controls."""
+
+    id: str
+    statement: str
+    source: str
+    text: Text
+    evidence: Evidence
+    status: Status
+    counts: dict[str, int]
+    least_slack: float | None
+    tightest: str  # the instance with the least slack
+    counterexample: str | None
+    depends_on: list[str]
+    negative_controls: list[dict[str, Any]]
+    repairs: list[dict[str, Any]]
+    reason: str  # why the status is not "holds"; else empty
+    seconds: float
+
+
+@dataclass
+class Statement:
+    """A statement with its address, its check and its controls; `claim` is the status that we expect of it."""
+
+    id: str
+    source: str
+    text: Text
+    evidence: Evidence
+    check: Check
+    depends_on: Sequence[str] = ()
+    claim: Status = "holds"
+    controls: dict[str, dict[str, Any]] = field(default_factory=dict)
+    repairs: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def statement(self) -> str:
+        """The check's docstring, on one line."""
+        return " ".join((self.check.__doc__ or "").split())
+
+    def control(self, broken: str, **subject: Any) -> None:
+        """Register a broken subject that the check must reject."""
+        self.controls[broken] = subject
+
+    def repair(self, mended: str, **subject: Any) -> None:
+        """Register a subject under which a refuted statement must hold on the same instances."""
+        self.repairs[mended] = subject
+
+    def verdicts(self, seed: int, **subject: Any) -> Iterator[Verdict]:
+        """Run the check; the same seed draws the same instances whatever else runs."""
+        return iter(self.check(np.random.default_rng([seed, crc32(self.id.encode())]), **subject))
+
+    def rejects(self, broken: str, seed: int = 0) -> bool:
+        """Whether the check meets a refutation when given the broken subject."""
+        return any(v.outcome == "refuted" for v in self.verdicts(seed, **self.controls[broken]))
+
+    def accepts(self, mended: str, seed: int = 0) -> bool:
+        """Whether the check meets no refutation, and something that holds, when given the mended subject."""
+        outcomes = {v.outcome for v in self.verdicts(seed, **self.repairs[mended])}
+        return "holds" in outcomes and "refuted" not in outcomes
+
+    def row(self, seed: int = 0, with_controls: bool = True) -> Row:
+        """Run check and controls; the row stands alone until `rest` has looked at its dependencies."""
+        began = time.perf_counter()
+        verdicts = list(self.verdicts(seed))
+        counted = Counter(v.outcome for v in verdicts)
+        judged = [v for v in verdicts if v.slack is not None]
+        tightest = min(judged, key=lambda v: v.slack if v.slack is not None else inf, default=None)
+        refuted = next((v for v in verdicts if v.outcome == "refuted"), None)
+        controls = self.controls if with_controls else {}
+        repairs = self.repairs if with_controls else {}
+        row = Row(
+            self.id,
+            self.statement,
+            self.source,
+            self.text,
+            self.evidence,
+            _status(counted),
+            {outcome: counted[outcome] for outcome in OUTCOMES},
+            None if tightest is None else tightest.slack,
+            "" if tightest is None else tightest.instance,
+            None if refuted is None else refuted.instance,
+            list(self.depends_on),
+            [{"broken": name, "rejected": self.rejects(name, seed)} for name in controls],
+            [{"mended": name, "accepted": self.accepts(name, seed)} for name in repairs],
+            "",
+            0.0,
+        )
+        missed = [c["broken"] for c in row.negative_controls if not c["rejected"]]
+        missed += [r["mended"] for r in row.repairs if not r["accepted"]]
+        if row.status != self.claim:
+            row.status, row.reason = "failed", f"claimed: {self.claim}; found: {row.status}"
+        elif missed or (with_controls and not self.controls and self.claim != "undecided"):
+            row.status = "failed"
+            row.reason = f"control not met: {missed[0]}" if missed else "there is no negative control"
+        row.seconds = time.perf_counter() - began
+        return row
+
+    def tests(self) -> tuple[Callable[..., None], Callable[..., None]]:
+        """Two pytest functions: the statement's outcome is the claimed one; every control is met."""
+
+        def test_statement() -> None:
+            row = self.row(with_controls=False)
+            assert row.status == self.claim, f"{row.reason}\n{row.counterexample}"
+
+        @pytest.mark.parametrize("name", [*self.controls, *self.repairs])
+        def test_control(name: str) -> None:
+            assert self.rejects(name) if name in self.controls else self.accepts(name)
+
+        return test_statement, test_control
+
+
+REGISTRY: dict[str, Statement] = {}
+
+
+def statement(
+    id: str,
+    source: str,
+    text: Text,
+    evidence: Evidence,
+    depends_on: Sequence[str] = (),
+    claim: Status = "holds",
+) -> Callable[[Check], Statement]:
+    """Turn a check into a registered Statement; its docstring is the statement's text."""
+
+    def register(check: Check) -> Statement:
+        if id in REGISTRY and REGISTRY[id].check.__module__ != check.__module__:
+            raise ValueError(f"two statements are called {id!r}")
+        REGISTRY[id] = Statement(id, source, text, evidence, check, depends_on, claim)
+        return REGISTRY[id]
+
+    return register
+
+
+def closure(ids: Iterable[str], registry: dict[str, Statement]) -> list[str]:
+    """The ids and all they rest on, dependencies first.
+
+    Raises
+    ------
+    ValueError
+        If an id is unknown, or statements rest on each other in a circle.
+    """
+    ordered: list[str] = []
+    open_ids: list[str] = []
+
+    def visit(id: str) -> None:
+        if id in ordered:
+            return
+        if id not in registry:
+            raise ValueError(f"{id!r} names no statement of {', '.join(registry)}")
+        if id in open_ids:
+            raise ValueError(f"statements rest on each other: {' -> '.join([*open_ids, id])}")
+        open_ids.append(id)
+        for dependency in registry[id].depends_on:
+            visit(dependency)
+        ordered.append(open_ids.pop())
+
+    for id in ids:
+        visit(id)
+    return ordered
+
+
+def rest(rows: Sequence[Row]) -> None:
+    """Lower each row to what it rests on; rows come dependencies first.
+
+    No grade is higher than a dependency's, and a row that rests on one that does not hold is open.
+    """
+    by_id = {row.id: row for row in rows}
+    for row in rows:
+        below = [by_id[id] for id in row.depends_on]
+        row.evidence = max([row.evidence, *(r.evidence for r in below)], key=EVIDENCE.index)
+        broken = [r for r in below if r.status != "holds"]
+        if broken and row.status == "holds":
+            row.status, row.reason = "open", f"rests on {broken[0].id}, which is {broken[0].status}"
+
+
+def _status(counted: Counter[Outcome]) -> Status:
+    if counted["refuted"]:
+        return "refuted"
+    if counted["undecided"]:
+        return "undecided"
+    return "holds" if counted["holds"] else "open"
