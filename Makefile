@@ -29,7 +29,7 @@ figures: $(VENV)/installed
 	$(BIN)/python -m figures
 
 bench: $(VENV)/installed
-	$(BIN)/python -m benchmarks
+	$(BIN)/python tests/bench_em_step.py
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

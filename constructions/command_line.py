@@ -36,6 +36,9 @@ def run_command(body: Callable[[], int]) -> int:
             file=sys.stderr,
         )
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -34,8 +34,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         prog="python -m theory_checks",
         description="Run the executable proofs and print the ledger: every statement with its evidence, its instances, "
         "the least slack (1 - error/bound) and whether its negative controls were rejected.",
-        epilog="Status: holds; refuted (by a kept counterexample, a finding); undecided; open (no applicable instance, or "
-        "it rests on something that does not hold); failed (not what we claim). Exit code 1 when a row failed.",
+        epilog="Status: holds; refuted (by a kept counterexample, a finding); undecided; open (no applicable instance, "
+        "or it rests on something that does not hold); failed (not what we claim). Exit code 1 when a row failed.",
     )
     parser.add_argument(
         "ids", nargs="*", metavar="ID", help="statements to check, with all they rest on (default: all)"

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from math import inf, isnan
+from math import inf, isfinite, isnan
 from typing import Any, Literal
 from zlib import crc32
 
@@ -50,7 +50,8 @@ def compare(error: float, bound: float, instance: str, trivial: float = inf, exc
     if bound >= trivial:
         return Verdict("vacuous", instance)
     shown = f"{instance}: error {error:.6g}, bound {bound:.6g}"
-    return Verdict("holds" if error <= bound else "refuted", shown, 1 - error / bound if bound > 0 else None)
+    slack = 1 - error / bound if bound > 0 and isfinite(error) else None
+    return Verdict("holds" if error <= bound else "refuted", shown, slack)
 
 
 def require(condition: bool, instance: str) -> Verdict:

@@ -50,7 +50,7 @@ def rounding(
 
 def _in_float64(*arguments: Any) -> bounds.Rounding:
     """The allowance with the dtype, the last argument, replaced."""
-    return bounds.rounding(*arguments[:-1], torch.float64)
+    return bounds.rounding(*(*arguments[:-1], torch.float64))
 
 
 rounding.control("bfloat16 arithmetic under float32's allowance", narrow=torch.bfloat16)

@@ -1,0 +1,184 @@
+"""The ledger's rules: what a verdict is, what a row's status is, how far a grade can go."""
+
+import json
+from collections.abc import Iterator
+from math import inf, nan
+
+import numpy as np
+import pytest
+
+from theory_checks import __main__ as command
+from theory_checks import ledger
+from theory_checks.ledger import Statement, Verdict, closure, compare, require, rest
+
+
+def statement_with(outcomes: str, *, id: str = "s", broken: str = "r", **options) -> Statement:
+    """h, r, n, v, u stand for the five outcomes; the control's check gives those of `broken`."""
+    names = {o[0]: o for o in ledger.OUTCOMES}
+
+    def check(rng: np.random.Generator, *, found: str = outcomes) -> Iterator[Verdict]:
+        """A statement."""
+        for letter in found:
+            yield Verdict(names[letter], f"instance {letter}", 0.5 if letter == "h" else None)
+
+    made = Statement(id, "source", "ours", options.pop("evidence", "sampled"), check, **options)
+    made.control("broken", found=broken)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("error", "bound", "trivial", "excuse", "outcome", "slack"),
+    [
+        (0.25, 1.0, inf, "", "holds", 0.75),
+        (1.0, 1.0, inf, "", "holds", 0.0),
+        (1.5, 1.0, inf, "", "refuted", -0.5),
+        (0.0, 0.0, inf, "", "holds", None),
+        (1e-9, 0.0, inf, "", "refuted", None),
+        (0.25, 3.0, 3.0, "", "vacuous", None),
+        (0.25, inf, inf, "", "vacuous", None),
+        (nan, 1.0, inf, "", "refuted", None),
+        (inf, 1.0, inf, "", "refuted", None),
+        (0.25, nan, inf, "", "undecided", None),
+        (9.0, 1.0, inf, "the precondition fails", "not applicable", None),
+    ],
+)
+def test_compare(error, bound, trivial, excuse, outcome, slack) -> None:
+    verdict = compare(error, bound, "x", trivial, excuse)
+    assert (verdict.outcome, verdict.slack) == (outcome, slack)
+
+
+def test_require() -> None:
+    assert require(True, "x").outcome == "holds"
+    assert require(False, "x").outcome == "refuted"
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "status"), [("hhn", "holds"), ("hv", "holds"), ("nv", "open"), ("", "open"), ("hu", "undecided")]
+)
+def test_status_of_a_claimed_row(outcomes: str, status: str) -> None:
+    row = statement_with(outcomes).row()
+    assert row.status == (status if status == "holds" else "failed")
+    assert row.counts["holds"] == outcomes.count("h")
+    assert statement_with(outcomes, claim=status).row().status == status
+
+
+def test_refuted_claim_fails_and_keeps_its_counterexample() -> None:
+    row = statement_with("hr").row()
+    assert row.status == "failed"
+    assert row.counterexample == "instance r"
+    assert statement_with("hr", claim="refuted").row().status == "refuted"
+
+
+def test_a_finding_that_no_longer_refutes_fails() -> None:
+    assert statement_with("hh", claim="refuted").row().status == "failed"
+
+
+def test_control_that_is_not_rejected_fails_the_row() -> None:
+    row = statement_with("h", broken="hnv").row()
+    assert row.status == "failed"
+    assert row.negative_controls == [{"broken": "broken", "rejected": False}]
+
+
+def test_row_without_control_fails() -> None:
+    made = statement_with("h")
+    made.controls.clear()
+    assert made.row().status == "failed"
+
+
+def test_repair_must_hold_on_something() -> None:
+    made = statement_with("r", claim="refuted")
+    made.repair("mended", found="n")
+    assert made.row().status == "failed"
+    made.repair("mended", found="nh")
+    assert made.row().status == "refuted"
+
+
+def test_no_grade_above_what_it_rests_on() -> None:
+    made = [
+        statement_with("h", id="a", evidence="rate"),
+        statement_with("h", id="b", evidence="exact", depends_on=("a",)),
+        statement_with("h", id="c", evidence="certified", depends_on=("b",)),
+    ]
+    rows = [s.row() for s in made]
+    rest(rows)
+    assert [row.evidence for row in rows] == ["rate"] * 3
+
+
+@pytest.mark.parametrize("status", ["open", "undecided", "refuted"])
+def test_a_row_on_unsettled_ground_is_open(status: str) -> None:
+    outcome = {"open": "n", "undecided": "u", "refuted": "r"}[status]
+    rows = [
+        statement_with(outcome, id="a", claim=status).row(),
+        statement_with("h", id="b", depends_on=("a",)).row(),
+        statement_with("h", id="c", depends_on=("b",)).row(),
+    ]
+    rest(rows)
+    assert [row.status for row in rows] == [status, "open", "open"]
+
+
+def test_closure_orders_and_refuses() -> None:
+    registry = {
+        "c": statement_with("h", id="c", depends_on=("b", "a")),
+        "b": statement_with("h", id="b", depends_on=("a",)),
+        "a": statement_with("h", id="a"),
+    }
+    assert closure(["c"], registry) == ["a", "b", "c"]
+    with pytest.raises(ValueError, match="'z' names no statement of c, b, a"):
+        closure(["z"], registry)
+    registry["a"].depends_on = ("c",)
+    with pytest.raises(ValueError, match="rest on each other: c -> b -> a -> c"):
+        closure(["c"], registry)
+
+
+def test_same_seed_same_row() -> None:
+    command.load_statements()
+    first, second = (ledger.REGISTRY["p2"].row(3) for _ in range(2))
+    first.seconds = second.seconds = 0.0
+    assert first == second
+
+
+def test_command_writes_the_closure(tmp_path, capsys) -> None:
+    path = tmp_path / "ledger.json"
+    assert command.main(["corollary-f1", "--seed", "5", "--json", str(path)]) == 0
+    rows = json.loads(path.read_text())
+    assert [row["id"] for row in rows] == ["corollary-f1", "lemma-f7"]
+    wanted = {"id", "statement", "source", "text", "evidence", "status", "counts", "least_slack", "depends_on"}
+    assert wanted | {"negative_controls"} <= rows[0].keys()
+    assert all(control["rejected"] for row in rows for control in row["negative_controls"])
+    assert "2 statements hold (2 sampled)" in capsys.readouterr().out
+
+
+def test_command_exits_1_when_a_row_fails(monkeypatch, capsys) -> None:
+    command.load_statements()
+    monkeypatch.setitem(ledger.REGISTRY, "p2", statement_with("hr", id="p2"))
+    assert command.main(["p2"]) == 1
+    assert "p2 is failed: claimed: holds; found: refuted" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nothing"], "'nothing' names no statement"),
+        (["--seed", "-1"], "--seed is -1"),
+        (["--seed", "x"], "invalid int value: 'x'"),
+        (["--json", "missing/there.json"], "there is no directory"),
+        (["--wrong"], "--wrong"),
+    ],
+)
+def test_bad_input(arguments: list[str], said: str, capsys, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command.main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert said in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+def test_every_statement_is_well_formed() -> None:
+    command.load_statements()
+    for id, made in ledger.REGISTRY.items():
+        assert made.id == id
+        assert made.statement, id
+        assert made.claim == "undecided" or made.controls, id
+    closure(ledger.REGISTRY, ledger.REGISTRY)
