@@ -86,6 +86,13 @@ def require_parent(path: Path) -> None:
         raise InputError(f"{str(path)!r} cannot be written: the directory {str(parent)!r} is not writable")
 
 
+def require_file(path: Path) -> None:
+    """The same, and refuse a directory."""
+    if path.is_dir():
+        raise InputError(f"{str(path)!r} cannot be written: it is a directory")
+    require_parent(path)
+
+
 def write_all(files: Mapping[Path, bytes]) -> None:
     """Write every file beside its destination, then move all into place: none is ever half written."""
     staged: list[tuple[str, Path]] = []

@@ -110,6 +110,8 @@ def load_file(path: Path) -> Dataset:
         raise InputError(f"there is no file {str(path)!r}")
     try:
         array = np.load(path, allow_pickle=False) if path.suffix == ".npy" else _read_csv(path)
+        if np.iscomplexobj(array):
+            raise TypeError("its numbers are complex")
         samples = np.asarray(array, dtype=np.float64)
     except (ValueError, TypeError, OSError, EOFError) as error:
         raise InputError(f"{str(path)!r} is not a table of numbers: {_first_line(error)}") from error

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from constructions import em_report, weights_file
-from constructions.command_line import Parser, Progress, require_parent, run_command, write_all
+from constructions.command_line import Parser, Progress, require_file, require_parent, run_command, write_all
 from constructions.datasets import (
     BUNDLED,
     PREPARATION,
@@ -111,9 +111,11 @@ def _run(options: argparse.Namespace) -> int:
         raise InputError(f"--layers is {options.layers}; it must be even and positive, two layers for each EM step")
     if options.seed < 0:
         raise InputError(f"--seed is {options.seed}; it must not be negative")
-    for path in (options.json if options.json != "-" else None, options.figure, options.export):
+    for path in (options.json if options.json != "-" else None, options.figure):
         if path is not None:
-            require_parent(Path(path))
+            require_file(Path(path))
+    if options.export is not None:
+        require_parent(options.export)
     if options.figure is not None and options.figure.suffix != ".png":
         raise InputError(f"--figure is {str(options.figure)!r}; it must end in .png")
     if options.export is not None and options.export.exists() and not options.export.is_dir():

@@ -1,0 +1,107 @@
+"""The ingredients of the bounds; the statements themselves are checked in theory_checks."""
+
+from math import exp, inf, log, tanh
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.distance import pdist
+from scipy.special import softmax
+
+from constructions import bounds
+from constructions.em_transformer import Approximation
+from constructions.relu_networks import chord_error, chord_slope
+
+UNIT = 2.0**-53
+
+
+def test_gamma():
+    assert bounds.gamma(1, UNIT) == UNIT / (1 - UNIT)
+    assert bounds.gamma(100, UNIT) == pytest.approx(100 * UNIT, rel=200 * UNIT)
+    assert bounds.gamma(64, 2.0**-8) == 1 / 3  # bfloat16
+    assert bounds.gamma(256, 2.0**-8) == bounds.gamma(1e6, 2.0**-8) == inf
+
+
+def test_tilt_is_attained_by_two_points():
+    """P1: p = (s, 1−s) with s = sigmoid(−(b−a)/2)."""
+    spread = 1.3
+    logits = np.array([-spread / 4, spread / 4])
+    p, q = softmax(logits), softmax(-logits)
+    assert 0.5 * np.abs(p - q).sum() == pytest.approx(bounds.tilt(spread), rel=16 * UNIT)
+    assert bounds.tilt(0) == 0
+    assert bounds.tilt(1e9) == 1
+
+
+@pytest.mark.parametrize("size", [1e-3, 0.3, 5.0])
+def test_the_bounds_of_the_paper_hold_and_the_tilt_is_sharper(size, rng):
+    for _ in range(200):
+        u, change = rng.standard_normal(7), rng.uniform(-size, size, 7)
+        p, q = softmax(u), softmax(u + change)
+        rounding = 100 * UNIT
+        assert np.abs(np.log(p) - np.log(q)).max() <= bounds.log_ratio(size) + 10 * rounding
+        assert np.abs(p - q).max() <= bounds.softmax_difference(size) + rounding
+        assert 0.5 * np.abs(p - q).sum() <= bounds.tilt(2 * size) + rounding
+    assert bounds.tilt(2 * size) < bounds.softmax_difference(size)
+
+
+def test_floor_is_attained():
+    """P2 with b = a + mass on a new point, as the log network's floor adds it."""
+    a, b = np.array([2.0, 3.0, 0.0]), np.array([2.0, 3.0, 6.0])
+    distance = 0.5 * np.abs(a / a.sum() - b / b.sum()).sum()
+    assert bounds.floor(np.abs(a - b).sum(), 11.0) == pytest.approx(distance, rel=8 * UNIT)
+
+
+def test_floor_share():
+    r, weight = 0.3, 0.02
+    expected = 1 / (1 + 1000 * exp(chord_slope(r)) * weight)
+    assert bounds.floor_share(log(1000), r, weight) == pytest.approx(expected, rel=64 * UNIT)
+    assert bounds.floor_share(log(1000), r, 0.0) == 1
+    assert bounds.floor_share(5000.0, r, weight) == 0  # beyond the range of exp
+    assert 0 < bounds.floor_share(702.0, 1e-9, 0.5) < 1e-300
+    shares = [bounds.floor_share(log_a, r, weight) for log_a in np.linspace(0, 720, 101)]
+    assert shares == sorted(shares, reverse=True)
+
+
+def test_m_step_is_the_sum_of_its_three_terms():
+    approximation = Approximation("floor", 9.0, 0.0, 31, 5.0, 13)
+    g = chord_error(9.0 / 31)
+    share = tanh(0.07 / 4) + tanh(g / 4) + bounds.floor_share(9.0, 9.0 / 31, 0.2)
+    assert bounds.m_step(approximation, 7.0, 0.2, 0.07) == pytest.approx(7 * share, rel=64 * UNIT)
+    paper = Approximation("paper", 9.0, 9.0, 31, 5.0, 13)
+    share = tanh(0.07 / 4) + tanh(chord_error(18.0 / 31) / 4)
+    assert bounds.m_step(paper, 7.0, 0.2, 0.07) == pytest.approx(7 * share, rel=64 * UNIT)
+
+
+def test_a_lost_component_makes_the_bound_vacuous():
+    approximation = Approximation("floor", 9.0, 0.0, 31, 5.0, 13)
+    assert bounds.m_step(approximation, 7.0, 0.0, 0.0) >= 7.0
+
+
+def test_diameter_exactly_and_as_an_upper_bound(rng):
+    x = rng.standard_normal((1511, 3))  # several blocks
+    value, kind = bounds.diameter(x)
+    assert kind == "exact"
+    assert value == pytest.approx(pdist(x).max(), rel=8 * UNIT)
+    assert bounds.diameter(x[:1]) == (0.0, "exact")
+    many = rng.standard_normal((bounds.EXACT_DIAMETER_LIMIT + 1, 2))
+    value, kind = bounds.diameter(many)
+    assert kind == "upper bound"
+    extremes = many[np.argsort(np.linalg.norm(many, axis=1))[-500:]]
+    assert pdist(extremes).max() <= value <= 3 * pdist(extremes).max()
+
+
+def test_rounding_grows_with_the_unit_and_may_be_infinite(rng):
+    approximation = Approximation("floor", 9.0, 0.0, 31, 5.0, 13)
+    samples, means = rng.standard_normal((23, 3)), rng.standard_normal((5, 3))
+    double, single, half = (
+        bounds.rounding(approximation, samples, means, 0.1, 6.0, dtype)
+        for dtype in (torch.float64, torch.float32, torch.bfloat16)
+    )
+    for name in ("mean", "log_weight"):
+        values = [getattr(allowance, name) for allowance in (double, single, half)]
+        assert 0 < values[0] < 1e-10
+        assert values[0] * 2**28 < values[1] < values[0] * 2**30  # units 2^-53 and 2^-24
+        assert values[2] > 1
+    many = np.tile(samples, (41, 1))
+    assert bounds.rounding(approximation, many, means, 0.1, 6.0, torch.bfloat16).mean == inf
+    assert bounds.rounding(None, samples, means, 0.1, 6.0, torch.float64).mean < double.mean

@@ -1,0 +1,140 @@
+"""Data sets, files and initial parameters. What is refused is in test_em_command_input.py."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.cluster import KMeans
+from sklearn.datasets import load_digits, load_iris, load_wine
+
+from constructions.bounds import gamma
+from constructions.datasets import BUNDLED, load_bundled, load_file, load_start, load_synthetic
+from constructions.errors import InputError
+
+UNIT = 2.0**-53
+SHAPES = {"iris": (150, 4), "wine": (178, 13), "digits": (1797, 7)}
+
+
+def rng_of(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_bundled_data_is_centred_and_has_about_unit_noise(name):
+    data = load_bundled(name, BUNDLED[name].components, None, None, rng_of(0))
+    assert (data.name, data.samples.shape, data.truth) == (name, SHAPES[name], None)
+    assert np.abs(data.samples.mean(axis=0)).max() < 1e-12
+    # k-means of the unscaled data made the noise exactly 1 in every column; it hardly changes with the scale.
+    clusters = KMeans(BUNDLED[name].components, n_init=3, random_state=1).fit(data.samples)
+    residual = data.samples - clusters.cluster_centers_[clusters.labels_]
+    assert 0.5 < np.sqrt((residual**2).mean(axis=0)).min() < np.sqrt((residual**2).mean(axis=0)).max() < 1.5
+
+
+@pytest.mark.parametrize(("name", "load"), [("iris", load_iris), ("wine", load_wine)])
+def test_columns_are_rescaled_and_shifted_and_nothing_else(name, load):
+    data, raw = load_bundled(name, 3, None, None, rng_of(0)), load()
+    assert np.array_equal(data.labels, raw.target)
+    for column in range(raw.data.shape[1]):
+        assert np.corrcoef(data.samples[:, column], raw.data[:, column])[0, 1] == pytest.approx(1, abs=1e-12)
+
+
+def test_principal_components_are_those_of_the_standardised_data():
+    data = load_bundled("wine", 3, 2, None, rng_of(0))
+    raw = load_wine().data
+    standard = (raw - raw.mean(axis=0)) / raw.std(axis=0)
+    values, vectors = np.linalg.eigh(standard.T @ standard)
+    assert data.samples.shape == (178, 2)
+    for column in range(2):
+        expected = standard @ vectors[:, np.argsort(values)[-1 - column]]
+        assert abs(np.corrcoef(data.samples[:, column], expected)[0, 1]) == pytest.approx(1, abs=1e-10)
+    assert "first 2 principal components" in data.preparation
+
+
+def test_a_subset_is_random_and_reproducible():
+    first, again, other = (load_bundled("digits", 10, None, 97, rng_of(seed)) for seed in (1, 1, 2))
+    assert first.samples.shape == (97, 7)
+    assert np.array_equal(first.samples, again.samples)
+    assert np.array_equal(first.labels, again.labels)
+    assert not np.array_equal(first.labels, other.labels)
+    assert np.bincount(first.labels).sum() == 97
+    assert set(first.labels) <= set(load_digits().target)
+
+
+def test_synthetic_data():
+    data = load_synthetic(3, 5, 97, 4.0, rng_of(1))
+    assert data.samples.shape == (97, 5)
+    assert data.truth.means.shape == (3, 5)
+    assert set(data.labels) == {0, 1, 2}
+    nearest = np.linalg.norm(data.samples[:, None] - data.truth.means, axis=2).argmin(axis=1)
+    assert (nearest == data.labels).mean() > 0.9  # labels belong to samples
+    assert np.array_equal(data.samples, load_synthetic(3, 5, 97, 4.0, rng_of(1)).samples)
+
+
+TABLE = np.array([[1.0, -2.5], [3e-3, 4.0], [5.0, 6.0]])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1,-2.5\n3e-3,4\n5,6\n", TABLE),
+        ("a,b\n1,-2.5\n3e-3,4\n5,6", TABLE),
+        ("\ufeffwidth, height\r\n1 , -2.5\r\n\r\n 3e-3,  4\r\n5,6\r\n\r\n", TABLE),
+        ("x\n1\n2\n3\n", np.array([[1.0], [2.0], [3.0]])),
+        ("1\n2\n", np.array([[1.0], [2.0]])),
+        ("7,8,9\n", np.array([[7.0, 8.0, 9.0]])),
+    ],
+    ids=["plain", "header", "spaces", "one column with header", "one column", "one row"],
+)
+def test_csv_files(text, expected, tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_bytes(text.encode())
+    data = load_file(path)
+    assert np.array_equal(data.samples, expected)
+    assert (data.labels, data.truth, data.preparation) == (None, None, "taken as it is")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int64", ">f8", "bool"])
+def test_npy_files(dtype, tmp_path):
+    array = np.array([[1, 0], [0, 1], [1, 1]]).astype(dtype)
+    np.save(tmp_path / "data.npy", array)
+    samples = load_file(tmp_path / "data.npy").samples
+    assert samples.dtype == np.float64
+    assert np.array_equal(samples, array)
+
+
+def test_complex_numbers_are_refused(tmp_path):
+    np.save(tmp_path / "data.npy", np.full((3, 2), 1 + 2j))
+    with pytest.raises(InputError, match="complex"):
+        load_file(tmp_path / "data.npy")
+
+
+def test_kmeans_plus_plus_starts_at_samples(rng):
+    samples = rng.standard_normal((53, 3))
+    start = load_start("kmeans++", 5, samples, rng_of(1))
+    assert np.array_equal(start.weights, np.full(5, 0.2))
+    chosen = {tuple(mean) for mean in start.means}
+    assert len(chosen) == 5
+    assert chosen <= {tuple(sample) for sample in samples}
+    assert np.array_equal(start.means, load_start("kmeans++", 5, samples, rng_of(1)).means)
+    assert not np.array_equal(start.means, load_start("kmeans++", 5, samples, rng_of(2)).means)
+
+
+def write_start(path: Path, content: object) -> str:
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
+def test_a_start_from_a_file(tmp_path, rng):
+    init = write_start(tmp_path / "init.json", {"weights": [0.25, 0.75], "means": [[1, 2, 3], [4, 5, 6]]})
+    start = load_start(init, 2, rng.standard_normal((7, 3)), rng)
+    assert np.array_equal(start.weights, [0.25, 0.75])
+    assert np.array_equal(start.means, [[1, 2, 3], [4, 5, 6]])
+
+
+def test_the_noise_of_one_column_is_one():
+    """With a single column the k-means clusters do not depend on the scale: the residual is 1 to rounding."""
+    data = load_bundled("iris", 3, 1, None, rng_of(0))
+    clusters = KMeans(3, n_init=10, random_state=0).fit(data.samples)
+    residual = data.samples - clusters.cluster_centers_[clusters.labels_]
+    assert np.sqrt((residual**2).mean()) == pytest.approx(1, rel=gamma(1000, UNIT))

@@ -1,0 +1,161 @@
+"""Bad input: exit code 2, one sentence that names the offending value and the limit, nothing written."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A directory with good and bad files; ok.csv holds 11 samples in R²."""
+    rng = np.random.default_rng(1)
+    texts = {
+        "ok": "\n".join(f"{a:.6f},{b:.6f}" for a, b in rng.standard_normal((11, 2))),
+        "nan": "1,2\n3,nan\n",
+        "text": "1,2\n3,abc\n",
+        "ragged": "1,2\n3,4\n5\n",
+        "empty": "",
+        "header": "a,b\n",
+        "far": "1,2\n30,40\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / f"{name}.csv").write_text(text)
+    (tmp_path / "ok.txt").write_text(texts["ok"])
+    (tmp_path / "latin.csv").write_bytes(b"1,2\n\xff,3\n")
+    arrays = {"inf": np.array([[1.0, np.inf], [2.0, 3.0]]), "flat": np.arange(5.0), "none": np.zeros((0, 2))}
+    for name, array in (arrays | {"text": np.array([["a", "b"]]), "complex": np.ones((2, 2)) * 1j}).items():
+        np.save(tmp_path / f"{name}.npy", array)
+    (tmp_path / "damaged.npy").write_bytes(b"\x93NUMPY nonsense")
+    centres = [[0.0, 0.0], [1.0, 1.0]]
+    starts = {
+        "sum": ([0.5, 0.6], centres),
+        "negative": ([-0.5, 1.5], centres),
+        "zero": ([0.0, 1.0], centres),
+        "space": ([0.5, 0.5], [[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]),
+        "far": ([0.5, 0.5], [[0.0, 0.0], [30.0, 40.0]]),
+        "nan": ([0.5, 0.5], [[0.0, 0.0], [float("nan"), 1.0]]),
+        "count": ([0.5, 0.5], centres[:1]),
+        "ragged": ([0.5, 0.5], [[0.0, 0.0], [1.0]]),
+        "good": ([0.5, 0.5], centres),
+    }
+    for name, (weights, means) in starts.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps({"weights": weights, "means": means}))
+    (tmp_path / "malformed.json").write_text('{"weights": [')
+    (tmp_path / "keys.json").write_text('{"weights": [1.0]}')
+    (tmp_path / "list.json").write_text("[1, 2]")
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe")
+    (tmp_path / "directory.png").mkdir()
+    return tmp_path
+
+
+FILE = "--data DIR/ok.csv --components 2"
+CASES = [
+    # arguments after --layers 4 (a later --layers wins), and what the message must contain
+    ("--layers 3", ["--layers is 3", "even and positive"]),
+    ("--layers 0", ["--layers is 0", "even and positive"]),
+    ("--layers -2", ["--layers is -2", "even and positive"]),
+    ("--layers 2.5", ["--layers", "'2.5'", "int"]),
+    ("--layers two", ["--layers", "'two'", "int"]),
+    ("--layers", ["--layers", "expected one argument"]),
+    ("--seed -1", ["--seed is -1", "not be negative"]),
+    ("--dtype float16", ["'float16'", "float64", "float32", "bfloat16"]),
+    ("--construction magic", ["'magic'", "floor", "paper"]),
+    ("--bogus", ["unrecognized", "--bogus"]),
+    ("--data DIR/nan.csv --components 1", ["nan.csv", "nan in row 1, column 1", "finite"]),
+    ("--data DIR/inf.npy --components 1", ["inf.npy", "inf in row 0, column 1", "finite"]),
+    ("--data DIR/flat.npy --components 1", ["flat.npy", "shape (5,)", "N×d"]),
+    ("--data DIR/none.npy --components 1", ["none.npy", "shape (0, 2)", "N, d ≥ 1"]),
+    ("--data DIR/text.npy --components 1", ["text.npy", "table of numbers", "'a'"]),
+    ("--data DIR/complex.npy --components 1", ["complex.npy", "complex"]),
+    ("--data DIR/damaged.npy --components 1", ["damaged.npy", "table of numbers"]),
+    ("--data DIR/text.csv --components 1", ["text.csv", "table of numbers", "'abc'", "row 1"]),
+    ("--data DIR/ragged.csv --components 1", ["ragged.csv", "from 2 to 1", "row 3"]),
+    ("--data DIR/empty.csv --components 1", ["empty.csv", "is empty"]),
+    ("--data DIR/header.csv --components 1", ["header.csv", "no rows"]),
+    ("--data DIR/latin.csv --components 1", ["latin.csv", "0xff"]),
+    ("--data DIR/absent.csv --components 1", ["no file", "absent.csv"]),
+    ("--data DIR/ok.txt --components 1", ["ok.txt", ".csv", ".npy"]),
+    ("--data DIR --components 1", ["must be iris", ".csv"]),
+    ("--data DIR/far.csv --components 1", ["sample 1", "norm 50", "radius 10"]),
+    ("--data DIR/ok.csv", ["--components is missing"]),
+    ("--data DIR/ok.csv --components 12", ["12 components", "only 11 samples"]),
+    ("--components 151", ["151 components", "only 150 samples"]),
+    ("--components 0", ["--components is 0", "at least 1"]),
+    ("--components 5 --max-components 4", ["5 components", "between 1 and 4", "--max-components"]),
+    ("--max-components 0", ["components is 0", "at least 1"]),
+    ("--max-dim 3", ["dimension 4", "largest, 3", "--max-dim"]),
+    ("--max-dim 0", ["dimension is 0", "at least 1"]),
+    ("--radius 5", ["sample 118", "norm 8.948", "radius 5"]),
+    ("--radius nan", ["radius is nan", "positive and finite"]),
+    ("--radius inf", ["radius is inf", "positive and finite"]),
+    ("--radius 0", ["radius is 0.0", "positive"]),
+    ("--tolerance 0", ["tolerance is 0.0", "(0, 20)"]),
+    ("--tolerance 20", ["tolerance is 20.0", "(0, 20)"]),
+    ("--tolerance nan", ["tolerance is nan", "(0, 20)"]),
+    ("--min-weight 0", ["weight is 0.0", "(0, 0.5]"]),
+    ("--min-weight 0.9", ["weight is 0.9", "(0, 0.5]"]),
+    ("--min-weight nan", ["weight is nan", "(0, 0.5]"]),
+    ("--tolerance 1e-9", ["floor", "14414210 + 34010112", "GiB", "limit of 2 GiB", "--tolerance"]),
+    ("--construction paper --radius 15 --tolerance 1e-3", ["paper", "limit of 2 GiB", "--construction floor"]),
+    ("--construction paper --dtype float32", ["log A = 204.6", "float32", "87.3", "--construction floor"]),
+    ("--construction paper --radius 40", ["log A = 3204.6", "float64", "708.4", "--construction floor"]),
+    ("--separation 3", ["--separation", "synthetic", "'iris'"]),
+    ("--dim 5", ["--dim is 5", "iris has 4"]),
+    ("--samples 151", ["--samples is 151", "iris has 150"]),
+    ("--samples 0", ["--samples is 0", "150"]),
+    (f"{FILE} --dim 2", ["--dim 2", "file"]),
+    (f"{FILE} --samples 5", ["--samples 5", "file"]),
+    (f"{FILE} --separation 1", ["--separation", "ok.csv"]),
+    ("--data synthetic --samples 0", ["--samples is 0", "at least 1"]),
+    ("--data synthetic --dim 0", ["--dim is 0", "at least 1"]),
+    ("--data synthetic --separation nan", ["--separation is nan", "finite"]),
+    ("--data synthetic --separation -1", ["--separation is -1.0", "not negative"]),
+    (f"{FILE} --init DIR/sum.json", ["[0.5, 0.6]", "sum to 1.1", "positive and sum to 1"]),
+    (f"{FILE} --init DIR/negative.json", ["[-0.5, 1.5]", "positive and sum to 1"]),
+    (f"{FILE} --init DIR/zero.json", ["[0.0, 1.0]", "positive and sum to 1"]),
+    (f"{FILE} --init DIR/space.json", ["shape (2, 3)", "(2, 2)"]),
+    (f"{FILE} --init DIR/far.json", ["initial mean 1", "norm 50", "radius 10"]),
+    (f"{FILE} --init DIR/nan.json", ["initial means", "nan at [1, 0]", "finite"]),
+    (f"{FILE} --init DIR/count.json", ["(2,)", "(1, 2)", "(K,) and (K, d)"]),
+    (f"{FILE} --init DIR/ragged.json", ["ragged.json", "inhomogeneous"]),
+    (f"{FILE} --init DIR/malformed.json", ["malformed.json", '"weights": [...]']),
+    (f"{FILE} --init DIR/keys.json", ["keys.json", "'means'"]),
+    (f"{FILE} --init DIR/list.json", ["list.json", '"weights": [...]']),
+    (f"{FILE} --init DIR/binary.json", ["binary.json", "0xff"]),
+    (f"{FILE} --init DIR/absent.json", ["absent.json", "kmeans++"]),
+    ("--data DIR/ok.csv --components 3 --init DIR/good.json", ["has 2 components", "--components is 3"]),
+    ("--export DIR/ok.csv", ["ok.csv", "not a directory"]),
+    ("--export DIR/absent/export", ["no directory", "absent"]),
+    ("--json DIR/absent/result.json", ["no directory", "absent"]),
+    ("--json DIR/directory.png", ["directory.png", "is a directory"]),
+    ("--figure DIR/absent/steps.png", ["no directory", "absent"]),
+    ("--figure DIR/steps.pdf", ["steps.pdf", ".png"]),
+    ("--figure DIR/directory.png", ["directory.png", "is a directory"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "fragments"), CASES, ids=[arguments for arguments, _ in CASES])
+def test_bad_input(arguments, fragments, files, em_command):
+    before = sorted(files.rglob("*"))
+    outputs = ["--export", files / "export", "--json", files / "result.json"]
+    outcome = em_command("--layers", 4, *outputs, *arguments.replace("DIR", str(files)).split())
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: ")
+    assert outcome.err.count("\n") == 1
+    assert outcome.err.endswith("\n")
+    for fragment in fragments:
+        assert fragment in outcome.err
+    assert sorted(files.rglob("*")) == before
+
+
+def test_layers_are_required(em_command):
+    outcome = em_command("--data", "iris")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith("error: the following arguments are required: --layers")
+
+
+def test_bad_input_beside_json_on_standard_output(em_command):
+    outcome = em_command("--layers", 5, "--json", "-")
+    assert (outcome.code, outcome.out) == (2, "")

@@ -1,0 +1,174 @@
+"""A run judged step by step: what each number is, every verdict, and constructions broken on purpose."""
+
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from constructions import bounds
+from constructions.algorithms.em import em, em_step
+from constructions.algorithms.sampling import Mixture
+from constructions.compiler import Head, Layer, Mlp
+from constructions.datasets import load_bundled, load_start
+from constructions.em_run import EmRun, precondition, run
+from constructions.em_transformer import E_STEP, M_STEP, EmTransformer, TaskClass, build, read_out, split_tolerance
+
+TASK_CLASS = TaskClass(max_dim=5, max_components=3, radius=10.0, min_weight=0.01)
+
+
+def build_em(steps: int, dtype: torch.dtype = torch.float64, layers=(E_STEP, M_STEP), construction="floor"):
+    return build(TASK_CLASS, split_tolerance(TASK_CLASS, 0.3, construction), steps, dtype, layers)
+
+
+def iris() -> tuple[np.ndarray, Mixture]:
+    rng = np.random.default_rng(3)
+    samples = load_bundled("iris", 3, None, None, rng).samples
+    return samples, load_start("kmeans++", 3, samples, rng)
+
+
+@pytest.fixture(scope="module")
+def iris_run() -> EmRun:
+    return run(build_em(5), *iris())
+
+
+def test_every_step_is_compared_with_em_from_the_same_parameters(iris_run):
+    samples, start = iris()
+    assert np.array_equal(iris_run.samples, samples)
+    assert len(iris_run.steps) == 5
+    entering = start
+    for number, step in enumerate(iris_run.steps, start=1):
+        assert step.step == number
+        weights, means = em_step(samples, entering.weights, entering.means)
+        assert np.array_equal(step.exact.means, means)
+        assert np.array_equal(step.exact.weights, weights)
+        reference = em(samples, start.weights, start.means, number)
+        assert np.array_equal(step.reference.weights, reference[0])
+        assert np.array_equal(step.reference.means, reference[1])
+        assert step.mean_error == np.linalg.norm(step.estimate.means - means, axis=1).max()
+        assert step.log_weight_error == np.abs(np.log(step.estimate.weights) - np.log(weights)).max()
+        assert (step.status, step.reason) == ("holds", "")
+        assert 0 < step.mean_error <= step.mean_bound < iris_run.diameter
+        assert step.log_weight_error <= step.log_weight_bound
+        entering = step.estimate
+    assert np.array_equal(read_out(iris_run.em, iris_run.output, 4, 3).means, iris_run.steps[-1].estimate.means)
+
+
+def test_the_bounds_are_those_of_section_5(iris_run):
+    """The first step's logits are exact, so its U is 0; later ones have U = g + d·δ_sq/2."""
+    assert iris_run.diameter_kind == "exact"
+    for step in iris_run.steps:
+        logit_error = 0.0 if step.step == 1 else iris_run.em.approximation.logit_error(4)
+        expected = max(
+            bounds.m_step(iris_run.em.approximation, iris_run.diameter, float(weight), logit_error)
+            for weight in step.estimate.weights
+        )
+        assert step.mean_bound == pytest.approx(expected + step.rounding.mean, rel=1e-14)
+        assert step.log_weight_bound == pytest.approx(logit_error + step.rounding.log_weight, rel=1e-14)
+        assert step.rounding.mean < 1e-9
+
+
+def test_the_layers_report_their_progress():
+    seen = []
+    run(build_em(2), *iris(), progress=lambda done, of: seen.append((done, of)))
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_the_samples_are_those_the_dtype_holds():
+    samples, start = iris()
+    result = run(build_em(1, torch.float32), samples, start)
+    assert np.array_equal(result.samples, samples.astype(np.float32).astype(np.float64))
+    entering = start.means.astype(np.float32).astype(np.float64)
+    assert np.array_equal(result.steps[0].exact.means, em_step(result.samples, start.weights, entering)[1])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "status"), [(torch.float64, "holds"), (torch.float32, "holds"), (torch.bfloat16, "vacuous")]
+)
+def test_verdicts_by_dtype(dtype, status):
+    for step in run(build_em(3, dtype), *iris()).steps:
+        assert step.status == status
+        if status == "vacuous":
+            assert step.reason == "the bound reaches the diameter of the data"
+            assert step.mean_bound >= 10
+
+
+def test_a_run_that_falls_below_the_smallest_weight_stops_being_judged():
+    """One far mean loses its weight in the first step; the bound of that step needs no precondition."""
+    samples = np.concatenate([np.full((9, 1), -0.3), np.full((10, 1), 0.3)])
+    start = Mixture(np.array([0.5, 0.5]), np.array([[0.0], [9.0]]))
+    result = run(build_em(4), samples, start)
+    assert result.steps[0].estimate.weights[1] < 0.01
+    assert result.steps[0].status != "not applicable"
+    for step in result.steps[1:]:
+        assert step.status == "not applicable"
+        assert step.reason.startswith("a weight fell to")
+        assert step.reason.endswith("below 0.01")
+    again = replace(start, means=np.array([[-1.0], [1.0]]))
+    assert {step.status for step in run(build_em(4), samples, again).steps} <= {"holds", "vacuous"}
+
+
+def test_preconditions():
+    floor, paper = build_em(1), build_em_small_paper()
+    good = Mixture(np.array([0.4, 0.6]), np.array([[1.0, -2.0], [0.0, 2.5]]))
+    light = replace(good, weights=np.array([0.009, 0.991]))
+    far = replace(good, means=np.array([[0.0, -11.0], [0.0, 0.0]]))
+    lost = replace(good, means=np.array([[np.nan, 0.0], [0.0, 0.0]]))
+    for mixture in (good, light, far, lost):
+        assert precondition(floor, mixture, 1) == ""  # exact logits need nothing
+    assert precondition(floor, good, 2) == ""
+    assert precondition(paper, good, 1) == ""
+    assert precondition(floor, light, 2) == "a weight fell to 0.009, below 0.01"
+    assert precondition(paper, light, 1) == "a weight fell to 0.009, below 0.01"
+    assert precondition(floor, far, 2) == "a mean has a coordinate of size 11, above 10"
+    assert precondition(floor, lost, 2) == "the parameters are not finite"
+
+
+def build_em_small_paper() -> EmTransformer:
+    task_class = replace(TASK_CLASS, radius=3.0)
+    return build(task_class, split_tolerance(task_class, 1.0, "paper"), 1)
+
+
+def without_clearing(layer: Layer, name: str) -> Layer:
+    assert layer.mlp is not None
+    return replace(layer, mlp=replace(layer.mlp, clear=[z for z in layer.mlp.clear if z != name]))
+
+
+def with_score(*score: tuple) -> tuple[Layer, Layer]:
+    return replace(E_STEP, heads=[Head(score, E_STEP.heads[0].move)]), M_STEP
+
+
+def with_heads(*heads: Head) -> tuple[Layer, Layer]:
+    return E_STEP, replace(M_STEP, heads=heads)
+
+
+MEAN_HEAD, WEIGHT_HEAD = M_STEP.heads
+INNER, LOG_PI, SQ_NORM = ("x", "mu"), ("log_pi", "component"), ("one", "sq_norm", Fraction(-1, 2))
+BROKEN = {
+    "scores halved": with_score((*INNER, 0.5), (*LOG_PI, 0.5), ("one", "sq_norm", -0.25)),
+    "squared norm without 1/2": with_score(INNER, LOG_PI, ("one", "sq_norm", -1)),
+    "weights missing from the score": with_score(INNER, SQ_NORM),
+    "squared norm missing from the score": with_score(INNER, LOG_PI),
+    "log weights halved": with_heads(Head([("component", "log_w", 0.5)], MEAN_HEAD.move), WEIGHT_HEAD),
+    "weights doubled": with_heads(MEAN_HEAD, Head([], [("w", "pi", 2)])),
+    "mean head missing": with_heads(WEIGHT_HEAD),
+    "log_pi not cleared": (without_clearing(E_STEP, "log_pi"), M_STEP),
+    "mu not cleared": (without_clearing(E_STEP, "mu"), M_STEP),
+    "sq_norm not cleared": (without_clearing(E_STEP, "sq_norm"), M_STEP),
+    "pi not cleared": (without_clearing(E_STEP, "pi"), M_STEP),
+    "w not cleared": (E_STEP, without_clearing(M_STEP, "w")),
+    "log_w not cleared": (E_STEP, without_clearing(M_STEP, "log_w")),
+    "squared norm not computed": (E_STEP, replace(M_STEP, mlp=Mlp([("log", "pi", "log_pi")], clear=["w", "log_w"]))),
+}
+
+
+def test_the_unbroken_construction_is_written_from_the_same_parts():
+    assert with_score(INNER, LOG_PI, SQ_NORM)[0].heads[0].score == tuple(E_STEP.heads[0].score)
+    assert tuple(with_heads(MEAN_HEAD, WEIGHT_HEAD)[1].heads) == tuple(M_STEP.heads)
+
+
+@pytest.mark.parametrize("layers", BROKEN.values(), ids=BROKEN)
+def test_a_broken_construction_is_refuted(layers):
+    """Negative control: the same bounds must reject every one of them within three steps."""
+    assert "refuted" in {step.status for step in run(build_em(3, layers=layers), *iris()).steps}
