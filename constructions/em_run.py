@@ -82,19 +82,31 @@ def run(
     x = held[:, em.stream["x"]][:, :dim]
     entering = Mixture(start.weights, held[:components, em.stream["mu"]][:, :dim])
     diameter, kind = bounds.diameter(x)
-    reference, reports, stopped = entering, [], ""
+    reference, reports, stopped, spread = entering, [], "", (0.0, 0.0)
     output = tokens
     for done, output in enumerate(em.transformer.trace(tokens), start=1):
         progress(done, len(em.transformer.schedule))
         if done % 2:
             continue
-        estimate = read_out(em, output.double().numpy(), dim, components)
+        h = output.double().numpy()
+        estimate = read_out(em, h, dim, components)
         reference = Mixture(*em_step(x, reference.weights, reference.means))
         stopped = stopped or precondition(em, entering, done // 2)
-        report = judge_step(em, x, entering, estimate, reference, done // 2, (diameter, stopped))
+        report = judge_step(em, x, entering, estimate, reference, done // 2, diameter, stopped, spread)
         reports.append(report)
-        entering = estimate
+        entering, spread = estimate, copies_spread(em, h, estimate)
     return EmRun(em, x, start, tuple(reports), diameter, kind, held, output.double().numpy())
+
+
+def copies_spread(em: EmTransformer, tokens: Float[np.ndarray, "N D"], estimate: Mixture) -> tuple[float, float]:
+    """max_i ‖mu_i − μ̂_r(i)‖ and max_ik |log pi_ik − log π̂_k|: equal rows of a product may be rounded differently."""
+    components, dim = estimate.means.shape
+    carried = np.arange(len(tokens)) % components
+    mu, pi = em.stream["mu"].start, em.stream["pi"].start
+    off = tokens[:, mu : mu + dim] - estimate.means[carried]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = np.log(tokens[:, pi : pi + components]) - np.log(estimate.weights)
+    return float(np.linalg.norm(off, axis=1).max()), float(np.abs(ratios).max())
 
 
 def precondition(em: EmTransformer, entering: Mixture, step: int) -> str:
@@ -123,15 +135,16 @@ def judge_step(
     estimate: Mixture,
     reference: Mixture,
     step: int,
-    context: tuple[float, str],
+    diameter: float,
+    stopped: str,
+    spread: tuple[float, float],
 ) -> StepReport:
-    """Errors of one step beside their bounds; `context` is diam(X) and why the bounds do not apply, if so."""
-    diameter, stopped = context
+    """Errors of one step beside their bounds; `stopped` says why the bounds do not apply, if so."""
     exact = Mixture(*em_step(x, entering.weights, entering.means))
     logit_error = 0.0 if step == 1 else em.approximation.logit_error(x.shape[1])
-    smallest = float(min(entering.weights.min(), estimate.weights.min(), exact.weights.min()))
+    smallest = float(min(entering.weights.min(), exact.weights.min()))
     allowances = [
-        bounds.rounding(approximation, x, entering.means, smallest, diameter, dtype)
+        bounds.rounding(approximation, x, entering.means, smallest, diameter, dtype, spread)
         for approximation, dtype in ((em.approximation, em.dtype), (None, torch.float64))
     ]
     rounding = bounds.Rounding(
@@ -147,10 +160,14 @@ def judge_step(
     reason = stopped
     if stopped:
         status = "not applicable"
+    elif not (np.isfinite(estimate.weights).all() and np.isfinite(estimate.means).all()):
+        status, reason = "refuted", "the estimate is not finite"
+    elif weight_error > weight_bound:
+        status, reason = "refuted", "the error of a log weight exceeds its bound"
     elif not np.isfinite(mean_bounds).all() or mean_bounds.max() >= diameter:
         status, reason = "vacuous", "the bound reaches the diameter of the data"
-    elif not ((mean_errors <= mean_bounds).all() and weight_error <= weight_bound):
-        status, reason = "refuted", "an error exceeds its bound"
+    elif not (mean_errors <= mean_bounds).all():
+        status, reason = "refuted", "the error of a mean exceeds its bound"
     return StepReport(
         step,
         estimate,

@@ -35,8 +35,8 @@ EXACT_LOOK = (style.BLACK, 2.4, 4.6)
 """Colour, width and size of the line and dots of exact EM, which show as a rim where the transformer agrees."""
 SHADES: dict[Status, tuple[str, str]] = {
     "refuted": (style.VERMILLION, "refuted"),
-    "not applicable": ("#BBBBBB", "not applicable: no bound claimed"),
-    "vacuous": (style.YELLOW, "vacuous: bound ≥ diam(X)"),
+    "not applicable": ("#BBBBBB", "not applicable"),
+    "vacuous": (style.YELLOW, "vacuous"),
 }
 """How the steps whose bound is not simply met are shaded, and called."""
 
@@ -249,7 +249,7 @@ def draw(run: EmRun, instance: str = "") -> Figure:
     draw_plane(plane, run)
     apart = style.number(float(kinds[0].drift.max()), 2)
     style.panel_title(plane, "c", f"the way of the means; largest distance between the two: {apart}")
-    upper.legend(handles=error_legend(run), loc="outside upper left", ncols=4)
+    upper.legend(handles=error_legend(run), loc="outside upper left", ncols=4, columnspacing=1.4)
     key.axis("off")
     key.legend(handles=plane_legend(), loc="upper left", borderaxespad=0)
     style.caption(picture, small_print(run, instance))

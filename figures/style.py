@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
+from math import isfinite
 
 import matplotlib.style
 from matplotlib.axes import Axes
@@ -67,14 +68,14 @@ def panel_title(axes: Axes, letter: str, text: str) -> None:
 
 
 def number(value: float, digits: int = 1) -> str:
-    """A number as one writes it: 0.05, 10⁶, 3×10⁻⁷."""
-    if value == 0 or not 1e-3 <= abs(value) < 1e3:
-        mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
-        if not exponent or value == 0:
-            return f"{value:g}"
-        power = f"10^{{{int(exponent)}}}"
-        return f"${power}$" if float(mantissa) == 1 else f"${mantissa}{{\\times}}{power}$"
-    return f"{float(f'{value:.{digits}g}'):g}"
+    """A number as one writes it: 0.05, 10⁶, 3×10⁻⁷; in words if it is infinite or none."""
+    if not isfinite(value):
+        return "not finite"
+    if value == 0 or 1e-3 <= abs(value) < 1e3:
+        return f"{float(f'{value:.{digits}g}'):g}"
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    power = f"10^{{{int(exponent)}}}"
+    return f"${power}$" if float(mantissa) == 1 else f"${mantissa}{{\\times}}{power}$"
 
 
 @styled

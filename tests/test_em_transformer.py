@@ -100,7 +100,7 @@ def test_the_layers_part_by_part(small_em, task):
     means = (b / b.sum(axis=0)).T @ x
     carried = means[np.arange(20) % count]
     # softmax of scores of size log A + 1, summed over 20 samples
-    allowed = np.linalg.norm(x, axis=1).max() * bounds.gamma(2 * (20 + 16 * log_scale + bounds.EXP_ULPS), UNIT)
+    allowed = np.linalg.norm(x, axis=1).max() * bounds.gamma(2 * (20 + 16 * log_scale + bounds.EXP_UNITS), UNIT)
     assert np.abs(stream_part(small_em, attended, "mu", dim) - carried).max() <= allowed
 
     after_m = m_step.mlp(attended)

@@ -10,7 +10,7 @@ from jaxtyping import TypeCheckError
 from torch import Tensor
 
 from constructions import transformer as module
-from constructions.bounds import EXP_ULPS, gamma
+from constructions.bounds import EXP_UNITS, gamma
 from constructions.transformer import AttentionHead, AttentionLayer, MlpLayer, Transformer, TransformerLayer
 from constructions.weights import Activation, HeadWeights, LayerWeights, TransformerWeights
 
@@ -52,7 +52,7 @@ def attention_error(layer: LayerWeights, h: np.ndarray) -> np.ndarray:
     for head in layer.heads:
         queries, keys = np.abs(h) @ np.abs(head.query).T, np.abs(h) @ np.abs(head.key).T
         score_error = 2 * gamma(2 * width + len(head.query), UNIT) * (queries @ keys.T)
-        pooling = gamma(2 * (2 * width + len(head.value) + 2 * tokens + 4 * EXP_ULPS), UNIT)
+        pooling = gamma(2 * (2 * width + len(head.value) + 2 * tokens + 4 * EXP_UNITS), UNIT)
         scores = (h @ head.query.T) @ (h @ head.key.T).T
         if layer.activation == "softmax":
             weights = np.exp(scores - scores.max(axis=1, keepdims=True))

@@ -9,7 +9,7 @@ from math import exp, log
 import numpy as np
 import sympy
 
-from constructions.bounds import EXP_ULPS, gamma
+from constructions.bounds import EXP_UNITS, gamma
 from constructions.relu_networks import (
     Orientation,
     ReluNetwork,
@@ -29,7 +29,7 @@ BOTH: tuple[Orientation, ...] = ("left", "right")
 def rounding(network: ReluNetwork, x: np.ndarray, log_range: float) -> np.ndarray:
     """γ_{M+6}·Σ_j|a_j relu(w_j x + b_j)| and the knots' relative error, counted on the same sum."""
     magnitude = replace(network, a=np.abs(network.a))(x)
-    return (gamma(network.units + 6, UNIT) + 8 * (log_range + EXP_ULPS) * UNIT) * (magnitude + 1)
+    return (gamma(network.units + 6, UNIT) + 8 * (log_range + EXP_UNITS) * UNIT) * (magnitude + 1)
 
 
 def sample_points(log_low: float, log_high: float, segments: int, rng: np.random.Generator) -> np.ndarray:
@@ -60,7 +60,7 @@ def lemma_f4(rng: np.random.Generator, *, network: LogNetwork = log_network) -> 
             for orientation in BOTH:
                 f = network(-log_a, log_a, units - 1, orientation)
                 name = f"A={exp(log_a):.4g} delta={delta} {orientation}"
-                weights = 1 + 8 * (log_a + EXP_ULPS) * UNIT  # the knots e^(ir)/A are rounded
+                weights = 1 + 8 * (log_a + EXP_UNITS) * UNIT  # the knots e^(ir)/A are rounded
                 yield require(f.units == units, f"{name}: {f.units} units, {units} allowed")
                 yield require(bool(np.abs(f.a).max() <= 2 * exp(log_a) * weights), f"{name} |a|")
                 yield require(bool(np.abs(f.w).max() <= 1), f"{name} |w|")

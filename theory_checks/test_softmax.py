@@ -32,7 +32,7 @@ def logit_pairs(rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray, np.
 def rounding(u: np.ndarray, v: np.ndarray) -> float:
     """Rounding of two log-softmaxes: a few units of their size, and γ_n for each sum."""
     size = max(np.abs(u).max(), np.abs(v).max()) + log(len(u)) + 1
-    return float(2 * (8 * size + 2 * len(u) + 2 * bounds.EXP_ULPS) * UNIT)
+    return float(2 * (8 * size + 2 * len(u) + 2 * bounds.EXP_UNITS) * UNIT)
 
 
 @statement("lemma-f7", source="Lemma F.7 (Lin et al. 2024, Lemma 18)", text="recovered", evidence="sampled")
@@ -82,6 +82,26 @@ def _tilted(name: str, logits: np.ndarray, eta: np.ndarray, bound: Callable[[flo
 p1.control("1 % below the bound", bound=lambda spread: 0.99 * bounds.tilt(spread))
 p1.control("half the range", bound=lambda spread: bounds.tilt(spread / 2))
 test_p1, test_p1_controls = p1.tests()
+
+
+@statement(
+    "corollary-f1-sharp", source="Corollary F.1, sharpened by P1", text="ours", evidence="sampled", depends_on=("p1",)
+)
+def corollary_f1_sharp(
+    rng: np.random.Generator, *, bound: Callable[[float], float] = bounds.softmax_variation
+) -> Iterator[Verdict]:
+    """TV(softmax(u), softmax(v)) ≤ tanh(‖u − v‖_∞/2), below 1 for all u, v; two-point distributions attain it."""
+    for name, u, v in logit_pairs(rng):
+        variation = 0.5 * float(np.abs(softmax(u) - softmax(v)).sum())
+        yield compare(variation, bound(float(np.abs(u - v).max())) + rounding(u, v), name, trivial=1.0)
+    for step in (1e-3, 0.05, 0.3, 2.0):
+        u = np.array([-step, step]) / 2
+        variation = 0.5 * float(np.abs(softmax(u) - softmax(-u)).sum())
+        yield compare(variation, bound(step) + rounding(u, -u), f"attained step={step}", trivial=1.0)
+
+
+corollary_f1_sharp.control("1 % below the bound", bound=lambda difference: 0.99 * bounds.softmax_variation(difference))
+test_corollary_f1_sharp, test_corollary_f1_sharp_controls = corollary_f1_sharp.tests()
 
 
 @statement("p2", source="P2 (floor)", text="ours", evidence="sampled")

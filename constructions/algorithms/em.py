@@ -19,7 +19,7 @@ def log_joint(samples: Samples, log_weights: Weights, means: Means) -> Float[np.
 
 def log_responsibilities(samples: Samples, weights: Weights, means: Means) -> Float[np.ndarray, "*batch N K"]:
     """E-step: log w_ik = log softmax_k ℓ_ik; −inf for a component of weight 0 (NaN if all are)."""
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return log_softmax(log_joint(samples, np.log(weights), means), axis=-1)
 
 
