@@ -6,7 +6,7 @@ The proofs are in proofs_notes/, under the name of the statement.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp, expm1, inf, log, sqrt, tanh
+from math import exp, expm1, inf, log, log1p, sqrt, tanh
 
 import numpy as np
 import torch
@@ -110,7 +110,7 @@ def rounding(
     E = γ_{d+3}S + ρ_log + ρ_sq/2 + (X + M + Δ_μ + ½h√d)Δ_μ + (1 + r)Δ_π; a log responsibility by
     η = 2E + 4uS + 2·32u + σ; the M-step's log weights by ζ = ρ_log + u(2 log A + 2) + 32u. Then
 
-    mean: diam(X)(η/2 + ζ/2) + 3σX + diam(X)·N·tiny/π;  log weight: η + 2σ + N·tiny/π.
+    mean: diam(X)(η/2 + ζ/2) + 3σX + diam(X)·N·tiny/π;  log weight: η + 2σ − log(1 − N·tiny/π).
 
     `paper` adds diam(X)η/4: rounding may take a responsibility below 1/A by a factor e^{−η}. `approximation`
     None is the exact EM step in floating point: no networks and no copies; log π and log w are computed, and the
@@ -143,8 +143,8 @@ def rounding(
     total = unit * (log_weight + log(count)) if approximation is None else 0.0
     if approximation is not None and approximation.construction == "paper":
         tilted += responsibility / 4
-    underflow = count * tiny / max(smallest_weight, tiny)
+    lost = count * tiny / smallest_weight if smallest_weight > 0 else inf  # underflow, relative to the weight
     return Rounding(
-        mean=diameter * (tilted + underflow) + (3 * sums + total) * x,
-        log_weight=responsibility + 2 * sums + underflow,
+        mean=diameter * (tilted + lost) + (3 * sums + total) * x,
+        log_weight=responsibility + 2 * sums + (-log1p(-lost) if lost < 1 else inf),
     )

@@ -95,9 +95,8 @@ def as_json(result: EmRun, data: Dataset, options: argparse.Namespace) -> dict[s
     return {
         "schema": SCHEMA,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
-        "weights": final.estimate.weights.tolist(),
-        "means": final.estimate.means.tolist(),
-        "reference": {"weights": final.reference.weights.tolist(), "means": final.reference.means.tolist()},
+        **_parameters(final.estimate),
+        "reference": _parameters(final.reference),
         "errors": {
             "steps": [
                 {"step": s.step, "mean": _finite(s.mean_error), "log_weight": _finite(s.log_weight_error)}
@@ -133,7 +132,7 @@ def as_json(result: EmRun, data: Dataset, options: argparse.Namespace) -> dict[s
         "samples_used": len(result.samples),
         "samples_given": len(data.samples),
         "data": {"name": data.name, "dim": data.samples.shape[1], "preparation": data.preparation},
-        "start": {"weights": result.start.weights.tolist(), "means": result.start.means.tolist()},
+        "start": _parameters(result.start),
         "construction": result.em.approximation.construction,
         "approximation": asdict(result.em.approximation),
         "tolerance": options.tolerance,
@@ -226,6 +225,13 @@ def _resources(em: EmTransformer) -> dict[str, Any]:
 
 def _is_proper(mixture: Mixture) -> bool:
     return bool(np.isfinite(mixture.means).all() and (mixture.weights > 0).all())
+
+
+def _parameters(mixture: Mixture) -> dict[str, Any]:
+    return {
+        "weights": [_finite(weight) for weight in mixture.weights],
+        "means": [[_finite(coordinate) for coordinate in mean] for mean in mixture.means],
+    }
 
 
 def _finite(value: float) -> float | None:

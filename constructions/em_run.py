@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 
 from constructions import bounds
-from constructions.algorithms.em import em_step
+from constructions.algorithms.em import em_step, log_em_step
 from constructions.algorithms.metrics import log_weight_error
 from constructions.algorithms.sampling import Mixture
 from constructions.em_transformer import EmTransformer, encode, read_out
@@ -82,7 +82,8 @@ def run(
     x = held[:, em.stream["x"]][:, :dim]
     entering = Mixture(start.weights, held[:components, em.stream["mu"]][:, :dim])
     diameter, kind = bounds.diameter(x)
-    reference, reports, stopped, spread = entering, [], "", (0.0, 0.0)
+    log_weights, means = np.log(entering.weights), entering.means  # of exact EM from the start
+    reports, stopped, spread = [], "", (0.0, 0.0)
     output = tokens
     for done, output in enumerate(em.transformer.trace(tokens), start=1):
         progress(done, len(em.transformer.schedule))
@@ -90,7 +91,8 @@ def run(
             continue
         h = output.double().numpy()
         estimate = read_out(em, h, dim, components)
-        reference = Mixture(*em_step(x, reference.weights, reference.means))
+        log_weights, means = log_em_step(x, log_weights, means)
+        reference = Mixture(np.exp(log_weights), means)
         stopped = stopped or precondition(em, entering, done // 2)
         report = judge_step(em, x, entering, estimate, reference, done // 2, diameter, stopped, spread)
         reports.append(report)

@@ -29,15 +29,26 @@ def m_step(samples: Samples, log_w: Float[np.ndarray, "*batch N K"]) -> tuple[We
     From log w, so that a component whose responsibilities all underflow still has the mean that exact
     arithmetic gives it. A component of weight 0 has no mean: it comes out as NaN.
     """
+    log_weights, means = log_m_step(samples, log_w)
+    return np.exp(log_weights), means
+
+
+def log_m_step(samples: Samples, log_w: Float[np.ndarray, "*batch N K"]) -> tuple[Weights, Means]:
+    """The same with log π_k⁺, which may be too small for the format's π_k⁺."""
     log_total = logsumexp(log_w, axis=-2)
     with np.errstate(invalid="ignore"):
         share = np.exp(log_w - log_total[..., None, :])
-    return np.exp(log_total) / samples.shape[-2], np.swapaxes(share, -1, -2) @ samples
+    return log_total - np.log(samples.shape[-2]), np.swapaxes(share, -1, -2) @ samples
 
 
 def em_step(samples: Samples, weights: Weights, means: Means) -> tuple[Weights, Means]:
     """One E-step and one M-step."""
     return m_step(samples, log_responsibilities(samples, weights, means))
+
+
+def log_em_step(samples: Samples, log_weights: Weights, means: Means) -> tuple[Weights, Means]:
+    """One E-step and one M-step from and to log π."""
+    return log_m_step(samples, log_softmax(log_joint(samples, log_weights, means), axis=-1))
 
 
 def em(samples: Samples, weights: Weights, means: Means, steps: int) -> tuple[Weights, Means]:
