@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from scipy.spatial.distance import cdist
 
-from constructions.em_transformer import Approximation
+from constructions.em_class import Approximation
 from constructions.relu_networks import chord_slope
 
 

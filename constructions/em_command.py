@@ -24,8 +24,9 @@ from constructions.datasets import (
     load_synthetic,
     read_mixture,
 )
+from constructions.em_class import TaskClass, split_tolerance
 from constructions.em_run import EmRun, run
-from constructions.em_transformer import TaskClass, build, predict_size, split_tolerance, validate
+from constructions.em_transformer import build, predict_size, validate
 from constructions.errors import InputError
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}

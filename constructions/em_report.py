@@ -16,8 +16,9 @@ from constructions.algorithms import metrics
 from constructions.algorithms.em import log_responsibilities
 from constructions.algorithms.sampling import Mixture
 from constructions.datasets import Dataset
+from constructions.em_class import Approximation, TaskClass
 from constructions.em_run import EmRun
-from constructions.em_transformer import Approximation, EmTransformer, PredictedSize, TaskClass
+from constructions.em_transformer import EmTransformer, PredictedSize
 
 SCHEMA = 1
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "safetensors")

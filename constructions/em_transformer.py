@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import log
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,22 +16,11 @@ from jaxtyping import Float
 
 from constructions.algorithms.sampling import Mixture
 from constructions.compiler import Head, HiddenBlock, Layer, Mlp, hidden_layout, lower
+from constructions.em_class import Approximation, TaskClass
 from constructions.errors import InputError
-from constructions.number_system import FLOAT64, NumberSystem
-from constructions.relu_networks import (
-    Orientation,
-    ReluNetwork,
-    chord_error,
-    lemma_f4_units,
-    log_network,
-    log_segments,
-    square_network,
-    square_pieces,
-)
+from constructions.relu_networks import ReluNetwork
 from constructions.residual_stream import ResidualStream
 from constructions.transformer import Transformer
-
-Construction = Literal["floor", "paper"]
 
 # Section F.2, line by line. r(j) is the component whose parameters token j carries.
 E_STEP = Layer(
@@ -68,106 +56,6 @@ def residual_stream(max_dim: int, max_components: int) -> ResidualStream:
             "component": max_components,  # e_r(i)
         }
     )
-
-
-@dataclass(frozen=True)
-class TaskClass:
-    """All mixture tasks with d ≤ max_dim, K ≤ max_components, ‖x_i‖, ‖μ_k⁽⁰⁾‖ ≤ radius, π̂_k⁽ᵗ⁾ ≥ min_weight.
-
-    Θ is a function of the class and of the tolerance alone. The last condition is on the run and is checked
-    as it goes. Raises InputError when a number is out of range.
-    """
-
-    max_dim: int
-    max_components: int
-    radius: float
-    min_weight: float
-
-    def __post_init__(self) -> None:
-        if self.max_dim < 1:
-            raise InputError(f"the largest dimension is {self.max_dim}; it must be at least 1")
-        if self.max_components < 1:
-            raise InputError(f"the largest number of components is {self.max_components}; it must be at least 1")
-        if not 0 < self.radius < float("inf"):
-            raise InputError(f"the radius is {self.radius}; it must be positive and finite")
-        if not 0 < self.min_weight <= 0.5:
-            raise InputError(f"the smallest weight is {self.min_weight}; it must lie in (0, 0.5]")
-
-
-@dataclass(frozen=True)
-class Approximation:
-    """The sizes of the two networks: chords of log on [1/A, high] and of the square on [−radius, radius]."""
-
-    construction: Construction
-    log_a: float
-    log_high: float  # 0 for the sharp interval [1/A, 1], log A for Lemma F.4's [1/A, A]
-    segments: int
-    radius: float
-    pieces: int
-
-    @property
-    def chord_width(self) -> float:
-        """r, the logarithmic length of a chord of log."""
-        return (self.log_high + self.log_a) / self.segments
-
-    @property
-    def log_error(self) -> float:
-        """g(r), the largest error of the log network on its interval."""
-        return chord_error(self.chord_width)
-
-    @property
-    def square_error(self) -> float:
-        """h²/4, the largest error of the square network on its interval."""
-        return (self.radius / self.pieces) ** 2 / 4
-
-    def logit_error(self, dim: int) -> float:
-        """U = g + d·δ_sq/2: after the first step every logit is off by an amount in [−U, 0] (section E-step)."""
-        return self.log_error + dim * self.square_error / 2
-
-    def networks(self, orientation: Orientation = "left", numbers: NumberSystem = FLOAT64) -> dict[str, ReluNetwork]:
-        """The log and square networks that the layers name."""
-        low, high = numbers.number(-self.log_a), numbers.number(self.log_high)
-        return {
-            "log": log_network(low, high, self.segments, orientation, numbers),
-            "square": square_network(numbers.number(self.radius), self.pieces, numbers),
-        }
-
-    @property
-    def log_units(self) -> int:
-        """Hidden units of one log network (one more for the constant log A)."""
-        return self.segments + (self.log_high != 0)
-
-
-def split_tolerance(task_class: TaskClass, tolerance: float, construction: Construction) -> Approximation:
-    """How the tolerance ε for a mean, per EM step, is split over log network, square network and A.
-
-    With diam(X) ≤ 2B and tanh z ≤ z the one-step bound (bounds.m_step) is at most
-    2B·[ (g + d_0 δ_sq/2)/4 + g/4 + 1/(1 + A π_min) ] = B g + B d_0 δ_sq/4 + 2B/(1 + A π_min).
-
-    floor: three equal parts: g ≤ ε/(3B), δ_sq ≤ 4ε/(3 B d_0), A = 6B/(ε π_min); log on [1/A, 1] with the sharp
-           number of chords. Then U ≤ ε/B, and A ≥ 3/π_min.
-    paper: no floor term, because no responsibility falls below 1/A with log A = 2B² + log(1/π_min) + U;
-           two equal parts: g ≤ δ = ε/(2B), δ_sq ≤ 2ε/(B d_0), hence U ≤ 3ε/(2B); log on [1/A, A] with the
-           number of units that Lemma F.4 spends for δ.
-
-    Raises
-    ------
-    InputError
-        If ε is not in (0, 2B): from 2B on the bound is vacuous.
-    """
-    radius, dim, min_weight = task_class.radius, task_class.max_dim, task_class.min_weight
-    if not 0 < tolerance < 2 * radius:
-        raise InputError(f"the tolerance is {tolerance}; it must lie in (0, {2 * radius:g}), the diameter of the class")
-    if construction == "floor":
-        log_a = log(6 * radius / (tolerance * min_weight))
-        segments = log_segments(log_a, tolerance / (3 * radius))
-        square_error = 4 * tolerance / (3 * radius * dim)
-        return Approximation("floor", log_a, 0.0, segments, radius, square_pieces(radius, square_error))
-    delta = tolerance / (2 * radius)
-    log_a = 2 * radius**2 - log(min_weight) + 3 * delta
-    segments = lemma_f4_units(log_a, delta) - 1
-    square_error = 2 * tolerance / (radius * dim)
-    return Approximation("paper", log_a, log_a, segments, radius, square_pieces(radius, square_error))
 
 
 @dataclass(frozen=True)

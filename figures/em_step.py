@@ -21,9 +21,10 @@ from matplotlib.ticker import MaxNLocator
 
 from constructions.algorithms.metrics import log_weight_error, mean_error
 from constructions.datasets import load_bundled, load_start
+from constructions.em_class import TaskClass, split_tolerance
 from constructions.em_run import EmRun, Status
 from constructions.em_run import run as run_em
-from constructions.em_transformer import TaskClass, build, split_tolerance
+from constructions.em_transformer import build
 from figures import style
 
 DATA, COMPONENTS, STEPS, SEED = "iris", 3, 8, 0

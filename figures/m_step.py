@@ -20,8 +20,9 @@ from matplotlib.figure import Figure
 from constructions import bounds
 from constructions.algorithms.em import log_responsibilities
 from constructions.algorithms.sampling import Mixture
+from constructions.em_class import Approximation, TaskClass
 from constructions.em_run import StepReport, run
-from constructions.em_transformer import Approximation, TaskClass, build
+from constructions.em_transformer import build
 from figures import style
 
 FLOORS = np.geomspace(2, 1e12, 48)

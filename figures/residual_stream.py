@@ -26,7 +26,8 @@ from matplotlib.patches import Patch, Rectangle
 
 from constructions.compiler import Layer
 from constructions.datasets import load_start, load_synthetic
-from constructions.em_transformer import E_STEP, M_STEP, EmTransformer, TaskClass, build, encode, split_tolerance
+from constructions.em_class import TaskClass, split_tolerance
+from constructions.em_transformer import E_STEP, M_STEP, EmTransformer, build, encode
 from figures import style
 
 COMPONENTS, DIM, SAMPLES, SEPARATION, SEED, STEPS = 3, 2, 24, 4.0, 1, 2

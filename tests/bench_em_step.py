@@ -84,7 +84,8 @@ def best_of(step: Callable[[], object], rounds: int) -> float:
 
 
 def _transformer(x: np.ndarray, start: object) -> float:
-    from constructions.em_transformer import TaskClass, build, encode, split_tolerance
+    from constructions.em_class import TaskClass, split_tolerance
+    from constructions.em_transformer import build, encode
 
     task_class = TaskClass(DIM, COMPONENTS, 12.0, 0.01)
     em = build(task_class, split_tolerance(task_class, 0.1, "floor"), 1)

@@ -44,7 +44,8 @@ def rng() -> np.random.Generator:
 @pytest.fixture(scope="session")
 def small_em() -> EmTransformer:
     """One EM step for d ≤ 7, K ≤ 11 (D = 71)."""
-    from constructions.em_transformer import TaskClass, build, split_tolerance
+    from constructions.em_class import TaskClass, split_tolerance
+    from constructions.em_transformer import build
 
     task_class = TaskClass(max_dim=7, max_components=11, radius=6.0, min_weight=0.02)
     return build(task_class, split_tolerance(task_class, 0.5, "floor"), steps=1)

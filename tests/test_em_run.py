@@ -12,8 +12,9 @@ from constructions.algorithms.em import em, em_step
 from constructions.algorithms.sampling import Mixture
 from constructions.compiler import Head, Layer, Mlp
 from constructions.datasets import load_bundled, load_start
+from constructions.em_class import TaskClass, split_tolerance
 from constructions.em_run import EmRun, precondition, run
-from constructions.em_transformer import E_STEP, M_STEP, EmTransformer, TaskClass, build, read_out, split_tolerance
+from constructions.em_transformer import E_STEP, M_STEP, EmTransformer, build, read_out
 
 TASK_CLASS = TaskClass(max_dim=5, max_components=3, radius=10.0, min_weight=0.01)
 

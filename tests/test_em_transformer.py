@@ -9,15 +9,8 @@ import torch
 from constructions import bounds, em_transformer, resources
 from constructions.algorithms.em import em_step, log_responsibilities
 from constructions.algorithms.sampling import Mixture
-from constructions.em_transformer import (
-    TaskClass,
-    build,
-    encode,
-    predict_size,
-    read_out,
-    residual_stream,
-    split_tolerance,
-)
+from constructions.em_class import TaskClass, split_tolerance
+from constructions.em_transformer import build, encode, predict_size, read_out, residual_stream
 from constructions.errors import InputError
 
 UNIT = 2.0**-53
@@ -210,6 +203,10 @@ def test_the_predicted_size_is_the_size(construction, dtype):
     assert blocks["square(mu)->sq_norm"] == size.square_units == 3 * 2 * approximation.pieces
     assert (measured.layers, measured.stored_layers, measured.heads) == (14, 2, 2)
     assert em.dtype == dtype
+    # log networks are left-facing: no knot is missing at 1 = e^0, where a responsibility may be
+    w1 = em.transformer.stored_layers[0].mlp.w1[:, em.stream["w"]]
+    assert w1.min() == -1
+    assert (w1 > 0).sum() == 0
 
 
 def test_what_cannot_be_built_is_refused_before_it_is_built(monkeypatch):

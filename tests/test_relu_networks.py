@@ -117,6 +117,7 @@ def test_left_is_backward_stable_and_right_is_not():
     # All terms of `left` have one sign, so its allowance has the size of its value.
     rounding = (gamma(segments + 4, UNIT) + 2 * weight_error(span)) * (4 * span + 1) + 4 * weight_error(span)
     assert rounding < 1e-9
+    assert np.array_equal(log_network(-span, span, segments).a, left.a)  # the default
     assert np.abs(left(x) - np.log(x)).max() <= chord_error(r) + rounding
     assert np.abs(right(x) - np.log(x)).max() > 1e10
 

@@ -10,16 +10,8 @@ import numpy as np
 import torch
 
 from constructions.compiler import Head, Layer
-from constructions.em_transformer import (
-    E_STEP,
-    M_STEP,
-    Approximation,
-    Construction,
-    EmTransformer,
-    TaskClass,
-    build,
-    split_tolerance,
-)
+from constructions.em_class import Approximation, Construction, TaskClass, split_tolerance
+from constructions.em_transformer import E_STEP, M_STEP, EmTransformer, build
 from constructions.relu_networks import ReluNetwork
 
 GRID_CLASS = TaskClass(max_dim=17, max_components=11, radius=11.0, min_weight=0.005)

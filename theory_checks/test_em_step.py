@@ -12,8 +12,9 @@ from scipy.special import log_softmax
 from constructions import bounds
 from constructions.algorithms.em import log_joint
 from constructions.algorithms.sampling import Mixture
+from constructions.em_class import TaskClass
 from constructions.em_run import run
-from constructions.em_transformer import EmTransformer, TaskClass, encode, read_out
+from constructions.em_transformer import EmTransformer, encode, read_out
 from constructions.transformer import Transformer, TransformerLayer
 from theory_checks import instances, subjects
 from theory_checks.instances import Task

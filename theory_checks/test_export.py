@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 
 from constructions import bounds, em_command
-from constructions.em_transformer import Approximation
+from constructions.em_class import Approximation
 from theory_checks.ledger import Verdict, compare, require, statement
 
 Tensors = dict[str, np.ndarray]

@@ -12,8 +12,9 @@ import numpy as np
 from constructions import bounds
 from constructions.algorithms.em import em_step, log_responsibilities
 from constructions.algorithms.sampling import Mixture
+from constructions.em_class import Approximation, TaskClass
 from constructions.em_run import run
-from constructions.em_transformer import Approximation, TaskClass, build
+from constructions.em_transformer import build
 from theory_checks.ledger import Verdict, compare, statement
 
 KEPT = Path(__file__).parent / "counterexamples"

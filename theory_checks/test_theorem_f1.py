@@ -15,18 +15,9 @@ import numpy as np
 from constructions import em_command, resources
 from constructions.algorithms.sampling import Mixture
 from constructions.compiler import Head, lower
+from constructions.em_class import Approximation, TaskClass, split_tolerance
 from constructions.em_run import run
-from constructions.em_transformer import (
-    E_STEP,
-    M_STEP,
-    Approximation,
-    EmTransformer,
-    TaskClass,
-    encode,
-    read_out,
-    residual_stream,
-    split_tolerance,
-)
+from constructions.em_transformer import E_STEP, M_STEP, EmTransformer, encode, read_out, residual_stream
 from constructions.transformer import Transformer
 from theory_checks import instances, subjects
 from theory_checks.ledger import Verdict, compare, require, statement
