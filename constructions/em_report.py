@@ -46,8 +46,8 @@ def preamble(
             f"construction  {approximation.construction}: log A = {approximation.log_a:.2f}, "
             f"{approximation.segments} chords of log (error {approximation.log_error:.1e}), "
             f"{approximation.pieces} of the square (error {approximation.square_error:.1e})",
-            f"size          {size.e_step_units} + {size.m_step_units} hidden units, {size.bytes / 2**20:.1f} MiB "
-            f"of {options.dtype} weights",
+            f"size          {size.e_step_units} + {size.m_step_units} hidden units (each MLP {size.log_units} for log, "
+            f"the second {size.square_units} for squares), {size.bytes / 2**20:.1f} MiB of {options.dtype} weights",
         ]
     )
 

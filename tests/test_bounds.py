@@ -40,8 +40,8 @@ def test_the_bounds_of_the_paper_hold_and_the_tilt_is_sharper(size, rng):
         rounding = 100 * UNIT
         assert np.abs(np.log(p) - np.log(q)).max() <= bounds.log_ratio(size) + 10 * rounding
         assert np.abs(p - q).max() <= bounds.softmax_difference(size) + rounding
-        assert 0.5 * np.abs(p - q).sum() <= bounds.tilt(2 * size) + rounding
-    assert bounds.tilt(2 * size) < bounds.softmax_difference(size)
+        assert 0.5 * np.abs(p - q).sum() <= bounds.softmax_variation(size) + rounding
+    assert bounds.softmax_variation(size) == bounds.tilt(2 * size) < bounds.softmax_difference(size)
 
 
 def test_floor_is_attained():
@@ -106,3 +106,18 @@ def test_rounding_grows_with_the_unit_and_may_be_infinite(rng):
     many = np.tile(samples, (41, 1))
     assert bounds.rounding(approximation, many, means, 0.1, 6.0, torch.bfloat16).mean == inf
     assert bounds.rounding(None, samples, means, 0.1, 6.0, torch.float64).mean < double.mean
+
+
+def test_rounding_counts_copies_that_differ_and_weights_that_underflow(rng):
+    approximation = Approximation("floor", 9.0, 0.0, 31, 5.0, 13)
+    samples, means = rng.standard_normal((23, 3)), rng.standard_normal((5, 3))
+
+    def allowance(weight: float = 0.1, spread: tuple[float, float] = (0.0, 0.0)) -> bounds.Rounding:
+        return bounds.rounding(approximation, samples, means, weight, 6.0, torch.float64, spread)
+
+    x, m = (np.linalg.norm(points, axis=1).max() for points in (samples, means))
+    for spread, least in (((1e-3, 0.0), (x + m) * 1e-3), ((0.0, 1e-3), 1e-3)):
+        # An error of the scores moves a log weight by twice as much.
+        assert 2 * least <= allowance(spread=spread).log_weight - allowance().log_weight <= 4 * least
+    assert allowance(1e-300).log_weight > 1e-8 > allowance(1e-290).log_weight  # N·tiny/π
+    assert allowance(0.0).mean == allowance(0.0).log_weight == inf

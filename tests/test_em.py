@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from constructions.algorithms import metrics
-from constructions.algorithms.em import em, em_step, log_joint, log_responsibilities, m_step
+from constructions.algorithms.em import em, em_step, log_em_step, log_joint, log_responsibilities, m_step
 from constructions.algorithms.sampling import Mixture
 from constructions.bounds import gamma
 from constructions.datasets import load_bundled, load_start
@@ -78,6 +78,32 @@ def test_responsibilities_that_underflow_leave_the_mean_finite():
     assert weights[1] == 0
     assert weights[0] == pytest.approx(1, rel=gamma(40, UNIT))
     assert means[1, 0] == pytest.approx(1, rel=gamma(40, UNIT) + 5000 * UNIT)  # scores of size 5000 are rounded
+
+
+def test_log_weights_make_the_same_step(problem):
+    samples, weights, means = problem
+    log_weights, new_means = log_em_step(samples, np.log(weights), means)
+    expected_weights, expected_means = em_step(samples, weights, means)
+    assert np.array_equal(np.exp(log_weights), expected_weights)
+    assert np.array_equal(new_means, expected_means)
+
+
+def test_logarithms_of_weights_that_underflow_are_kept():
+    """A weight of e^-4000 is 0 in float64; its logarithm is the largest score over N = 3, here that of 1.0."""
+    samples, log_weights = np.array([[0.0], [0.1], [1.0]]), np.log([0.5, 0.5])
+    means = np.array([[0.5], [100.0]])
+    new_log_weights, new_means = log_em_step(samples, log_weights, means)
+    expected = (100 - 5000) - (0.5 - 0.125) - np.log1p(np.exp((100 - 5000) - (0.5 - 0.125))) - np.log(3)
+    assert new_log_weights[1] == pytest.approx(expected, rel=gamma(40, UNIT))
+    weights, em_means = em_step(samples, np.exp(log_weights), means)
+    assert np.array_equal(np.exp(new_log_weights), weights)
+    assert np.array_equal(new_means, em_means)
+    # The next step needs the logarithm: from a weight of 0 there is none, and no warning either.
+    assert np.isfinite(log_em_step(samples, new_log_weights, new_means)[1]).all()
+    lost_weights, lost_means = em_step(samples, weights, em_means)
+    assert lost_weights[1] == 0
+    assert np.isnan(lost_means[1]).all()
+    assert np.isfinite(lost_means[0]).all()
 
 
 def test_steps_are_composed(problem):

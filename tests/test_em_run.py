@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from constructions import bounds
-from constructions.algorithms.em import em, em_step
+from constructions.algorithms.em import em_step, log_em_step
 from constructions.algorithms.sampling import Mixture
 from constructions.compiler import Head, Layer, Mlp
 from constructions.datasets import load_bundled, load_start
 from constructions.em_class import TaskClass, split_tolerance
-from constructions.em_run import EmRun, precondition, run
+from constructions.em_run import EmRun, copies_spread, judge_step, precondition, run
 from constructions.em_transformer import E_STEP, M_STEP, EmTransformer, build, read_out
 
 TASK_CLASS = TaskClass(max_dim=5, max_components=3, radius=10.0, min_weight=0.01)
@@ -38,15 +38,15 @@ def test_every_step_is_compared_with_em_from_the_same_parameters(iris_run):
     samples, start = iris()
     assert np.array_equal(iris_run.samples, samples)
     assert len(iris_run.steps) == 5
-    entering = start
+    entering, log_weights, reference_means = start, np.log(start.weights), start.means
     for number, step in enumerate(iris_run.steps, start=1):
         assert step.step == number
         weights, means = em_step(samples, entering.weights, entering.means)
         assert np.array_equal(step.exact.means, means)
         assert np.array_equal(step.exact.weights, weights)
-        reference = em(samples, start.weights, start.means, number)
-        assert np.array_equal(step.reference.weights, reference[0])
-        assert np.array_equal(step.reference.means, reference[1])
+        log_weights, reference_means = log_em_step(samples, log_weights, reference_means)
+        assert np.array_equal(step.reference.weights, np.exp(log_weights))
+        assert np.array_equal(step.reference.means, reference_means)
         assert step.mean_error == np.linalg.norm(step.estimate.means - means, axis=1).max()
         assert step.log_weight_error == np.abs(np.log(step.estimate.weights) - np.log(weights)).max()
         assert (step.status, step.reason) == ("holds", "")
@@ -68,6 +68,23 @@ def test_the_bounds_are_those_of_section_5(iris_run):
         assert step.mean_bound == pytest.approx(expected + step.rounding.mean, rel=1e-14)
         assert step.log_weight_bound == pytest.approx(logit_error + step.rounding.log_weight, rel=1e-14)
         assert step.rounding.mean < 1e-9
+
+
+def test_the_rounding_allowance_is_for_both_sides_and_for_copies_that_differ(iris_run, monkeypatch):
+    """The transformer in its dtype and the exact step in float64; the copies of the step before count."""
+    samples, start = iris()
+    first = iris_run.steps[0]
+    smallest = min(start.weights.min(), first.exact.weights.min())
+    sides = [
+        bounds.rounding(approximation, samples, start.means, smallest, iris_run.diameter, torch.float64)
+        for approximation in (iris_run.em.approximation, None)
+    ]
+    assert first.rounding.mean == sides[0].mean + sides[1].mean
+    assert first.rounding.log_weight == sides[0].log_weight + sides[1].log_weight
+    monkeypatch.setattr("constructions.em_run.copies_spread", lambda em, tokens, estimate: (1e-3, 1e-4))
+    steps = run(build_em(2), samples, start).steps
+    assert steps[0].rounding == first.rounding
+    assert steps[1].rounding.log_weight > iris_run.steps[1].rounding.log_weight + 1e-3
 
 
 def test_the_layers_report_their_progress():
@@ -108,6 +125,44 @@ def test_a_run_that_falls_below_the_smallest_weight_stops_being_judged():
         assert step.reason.endswith("below 0.01")
     again = replace(start, means=np.array([[-1.0], [1.0]]))
     assert {step.status for step in run(build_em(4), samples, again).steps} <= {"holds", "vacuous"}
+
+
+def test_the_verdict_on_a_given_estimate(iris_run):
+    """The true second step, moved beyond each bound in turn."""
+    first, second = iris_run.steps[:2]
+
+    def verdict(weights: np.ndarray, means: np.ndarray, stopped: str = "") -> tuple[str, str]:
+        estimate, spread = Mixture(weights, means), (0.0, 0.0)
+        judged = (first.estimate, estimate, second.reference, 2, iris_run.diameter, stopped, spread)
+        report = judge_step(iris_run.em, iris_run.samples, *judged)
+        return report.status, report.reason
+
+    weights, means = second.exact.weights, second.exact.means
+    one = np.eye(3)[:, :1] * np.eye(4)[:1]  # one coordinate of one mean
+    assert verdict(weights, means) == ("holds", "")
+    assert verdict(weights, means + 0.99 * second.mean_bounds[0] * one) == ("holds", "")
+    assert verdict(weights, means + 1.01 * second.mean_bound * one) == (
+        "refuted",
+        "the error of a mean exceeds its bound",
+    )
+    off = np.exp(1.01 * second.log_weight_bound * np.eye(3)[2])
+    assert verdict(weights * off, means) == ("refuted", "the error of a log weight exceeds its bound")
+    assert verdict(weights / off, means) == ("refuted", "the error of a log weight exceeds its bound")
+    assert verdict(weights, means * np.where(one, np.nan, 1)) == ("refuted", "the estimate is not finite")
+    assert verdict(weights / off, means, "a reason") == ("not applicable", "a reason")
+
+
+def test_the_spread_of_copies(small_em, task):
+    """mu differs between the tokens of a component and pi between all; the largest difference counts."""
+    _, start = task
+    tokens = np.zeros((20, small_em.stream.width))
+    mu, pi = (small_em.stream[name].start for name in ("mu", "pi"))
+    tokens[:, mu : mu + 3] = start.means[np.arange(20) % 5]
+    tokens[:, pi : pi + 5] = start.weights
+    assert copies_spread(small_em, tokens, start) == (0, 0)
+    tokens[13, mu : mu + 3] += [0.3, 0.0, -0.4]
+    tokens[7, pi + 4] *= np.exp(-0.2)
+    assert copies_spread(small_em, tokens, start) == pytest.approx((0.5, 0.2), rel=1e-13)
 
 
 def test_preconditions():
