@@ -69,7 +69,7 @@ def load_bundled(name: str, components: int, dim: int | None, count: int | None,
         raise InputError(f"there are {components} components but only {len(x)} samples; K must be at most N")
     x = x - x.mean(axis=0)
     if bundled.standardise:
-        x = x / _positive(x.std(axis=0))
+        x = x / _scale(x.std(axis=0), np.abs(loaded.data).max(axis=0))  # type: ignore[attr-defined]
     kept = dim if dim is not None else bundled.principal_components
     if kept is not None:
         if not 1 <= kept <= x.shape[1]:
@@ -80,7 +80,7 @@ def load_bundled(name: str, components: int, dim: int | None, count: int | None,
         x = x @ directions[:kept].T
     clusters = KMeans(components, n_init=10, random_state=0).fit(x)
     residual = x - clusters.cluster_centers_[clusters.labels_]
-    x = x / _positive(np.sqrt((residual**2).mean(axis=0)))
+    x = x / _scale(np.sqrt((residual**2).mean(axis=0)), x.std(axis=0))
     steps = ["centred"]
     steps += ["divided by standard deviations"] if bundled.standardise else []
     steps += [f"first {kept} principal components"] if kept is not None else []
@@ -176,9 +176,9 @@ def _read_csv(path: Path) -> np.ndarray:
     return np.loadtxt(lines, delimiter=",", ndmin=2)
 
 
-def _positive(scales: np.ndarray) -> np.ndarray:
-    """Constant columns keep their scale."""
-    return np.where(scales > 0, scales, 1.0)
+def _scale(noise: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """What to divide columns by: their noise, or 1 where it is nothing but rounding."""
+    return np.where(noise > 1e-9 * spread, noise, 1.0)
 
 
 def _first_line(error: Exception) -> str:

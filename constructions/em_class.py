@@ -20,6 +20,8 @@ from constructions.relu_networks import (
 )
 
 Construction = Literal["floor", "paper"]
+LARGEST_SIZE, LARGEST_RADIUS, SMALLEST_SHARE = 10**6, 1e9, 1e-12
+"""Limits of a class; networks for more would be refused for their size in any case."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,13 @@ class TaskClass:
     min_weight: float
 
     def __post_init__(self) -> None:
-        if self.max_dim < 1:
-            raise InputError(f"the largest dimension is {self.max_dim}; it must be at least 1")
-        if self.max_components < 1:
-            raise InputError(f"the largest number of components is {self.max_components}; it must be at least 1")
-        if not 0 < self.radius < float("inf"):
-            raise InputError(f"the radius is {self.radius}; it must be positive and finite")
-        if not 0 < self.min_weight <= 0.5:
-            raise InputError(f"the smallest weight is {self.min_weight}; it must lie in (0, 0.5]")
+        for what, size in (("dimension", self.max_dim), ("number of components", self.max_components)):
+            if not 1 <= size <= LARGEST_SIZE:
+                raise InputError(f"the class's largest {what} is {size}; it must lie between 1 and {LARGEST_SIZE}")
+        if not 0 < self.radius <= LARGEST_RADIUS:
+            raise InputError(f"the radius is {self.radius}; it must be positive and at most {LARGEST_RADIUS:g}")
+        if not SMALLEST_SHARE <= self.min_weight <= 0.5:
+            raise InputError(f"the smallest weight is {self.min_weight}; it must lie in [{SMALLEST_SHARE:g}, 0.5]")
 
 
 @dataclass(frozen=True)
@@ -105,11 +106,15 @@ def split_tolerance(task_class: TaskClass, tolerance: float, construction: Const
     Raises
     ------
     InputError
-        If ε is not in (0, 2B): from 2B on the bound is vacuous.
+        If ε/(2B) is not in [SMALLEST_SHARE, 1): from 1 on the bound is vacuous.
     """
     radius, dim, min_weight = task_class.radius, task_class.max_dim, task_class.min_weight
-    if not 0 < tolerance < 2 * radius:
-        raise InputError(f"the tolerance is {tolerance}; it must lie in (0, {2 * radius:g}), the diameter of the class")
+    diameter = 2 * radius
+    if not SMALLEST_SHARE * diameter <= tolerance < diameter:
+        raise InputError(
+            f"the tolerance is {tolerance}; it must lie in [{SMALLEST_SHARE * diameter:g}, {diameter:g}), "
+            "below the diameter of the class"
+        )
     if construction == "floor":
         log_a = log(6 * radius / (tolerance * min_weight))
         segments = log_segments(log_a, tolerance / (3 * radius))

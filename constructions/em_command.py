@@ -26,11 +26,12 @@ from constructions.datasets import (
 )
 from constructions.em_class import TaskClass, split_tolerance
 from constructions.em_run import EmRun, run
-from constructions.em_transformer import build, predict_size, validate
+from constructions.em_transformer import build, predict_size, validate, validate_samples
 from constructions.errors import InputError
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
 RADIUS, MIN_WEIGHT, TOLERANCE = 10.0, 0.01, 0.1
+LARGEST_LAYERS, LARGEST_DIM, LARGEST_NUMBERS = 10_000, 4096, 2**28  # the last: N·d of synthetic samples, 2 GiB
 
 
 def parser() -> Parser:
@@ -110,6 +111,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     if options.layers < 2 or options.layers % 2:
         raise InputError(f"--layers is {options.layers}; it must be even and positive, two layers for each EM step")
+    if options.layers > LARGEST_LAYERS:
+        raise InputError(f"--layers is {options.layers}; it must be at most {LARGEST_LAYERS}")
     if options.seed < 0:
         raise InputError(f"--seed is {options.seed}; it must not be negative")
     for path in (options.json if options.json != "-" else None, options.figure):
@@ -125,13 +128,14 @@ def _run(options: argparse.Namespace) -> int:
 
     rng = np.random.default_rng(options.seed)
     data, components = _load(options, rng)
-    start = load_start(options.init, components, data.samples, rng)
     task_class = TaskClass(
         options.max_dim if options.max_dim is not None else default_limit(data.samples.shape[1]),
         options.max_components if options.max_components is not None else default_limit(components),
         options.radius,
         options.min_weight,
     )
+    validate_samples(task_class, data.samples, components)
+    start = load_start(options.init, components, data.samples, rng)
     validate(task_class, data.samples, start)
     approximation = split_tolerance(task_class, options.tolerance, options.construction)
     dtype = DTYPES[options.dtype]
@@ -171,9 +175,11 @@ def _load(options: argparse.Namespace, rng: np.random.Generator) -> tuple[Datase
         dim = options.dim if options.dim is not None else 2
         count = options.samples if options.samples is not None else 600
         separation = options.separation if options.separation is not None else 3.0
-        for name, value in (("dim", dim), ("samples", count)):
-            if value < 1:
-                raise InputError(f"--{name} is {value}; it must be at least 1")
+        for name, value, limit in (("dim", dim, LARGEST_DIM), ("samples", count, LARGEST_NUMBERS // max(1, dim))):
+            if not 1 <= value <= limit:
+                raise InputError(f"--{name} is {value}; it must lie between 1 and {limit}")
+        if components > count:
+            raise InputError(f"there are {components} components but only {count} samples; K must be at most N")
         if not 0 <= separation < float("inf"):
             raise InputError(f"--separation is {separation}; it must be finite and not negative")
         return load_synthetic(components, dim, count, separation, rng), components

@@ -140,8 +140,8 @@ def _require_representable(approximation: Approximation, dtype: torch.dtype) -> 
     if approximation.log_a >= limit:
         name = str(dtype).removeprefix("torch.")
         raise InputError(
-            f"the {approximation.construction} construction has log A = {approximation.log_a:.1f}, weights of size "
-            f"e^{approximation.log_a:.1f}, and {name} holds at most log A = {limit:.1f}: use "
+            f"the {approximation.construction} construction has log A = {approximation.log_a:.6g}, weights of size "
+            f"e^{approximation.log_a:.6g}, and {name} holds at most log A = {limit:.1f}: use "
             + ("--dtype float64, " if dtype != torch.float64 and approximation.log_a < FLOAT64_LIMIT else "")
             + (
                 "--construction floor or a smaller --radius"
@@ -182,9 +182,23 @@ def encode(em: EmTransformer, samples: Float[np.ndarray, "N d"], start: Mixture)
 
 
 def validate(task_class: TaskClass, samples: Float[np.ndarray, "N d"], start: Mixture) -> None:
-    """Refuse, with an InputError that names value and limit, what lies outside the class."""
+    """Refuse, with an InputError that names value and limit, a task that lies outside the class."""
+    dim, components = samples.shape[1], len(start.weights)
+    validate_samples(task_class, samples, components)
+    if start.means.shape != (components, dim):
+        raise InputError(f"the initial means have shape {start.means.shape}; {(components, dim)} is needed")
+    _require_finite("initial weights", start.weights)
+    if (start.weights <= 0).any() or abs(start.weights.sum() - 1) > 1e-6:
+        raise InputError(
+            f"the initial weights {start.weights.tolist()} sum to {start.weights.sum():g}; "
+            "they must be positive and sum to 1"
+        )
+    _require_within(task_class, "initial mean", start.means)
+
+
+def validate_samples(task_class: TaskClass, samples: Float[np.ndarray, "N d"], components: int) -> None:
+    """The part of `validate` that needs no initial parameters."""
     count, dim = samples.shape
-    components = len(start.weights)
     if dim > task_class.max_dim:
         raise InputError(
             f"the samples have dimension {dim}, above the class's largest, {task_class.max_dim} (--max-dim)"
@@ -196,29 +210,25 @@ def validate(task_class: TaskClass, samples: Float[np.ndarray, "N d"], start: Mi
         )
     if components > count:
         raise InputError(f"there are {components} components but only {count} samples; K must be at most N")
-    if start.means.shape != (components, dim):
-        raise InputError(f"the initial means have shape {start.means.shape}; {(components, dim)} is needed")
-    for what, array in (
-        ("samples", samples),
-        ("initial weights", start.weights),
-        ("initial means", start.means),
-    ):
-        if not np.isfinite(array).all():
-            place = ", ".join(str(int(index)) for index in np.argwhere(~np.isfinite(array))[0])
-            raise InputError(f"the {what} contain {array[~np.isfinite(array)][0]} at [{place}]; they must be finite")
-    if (start.weights <= 0).any() or abs(start.weights.sum() - 1) > 1e-6:
-        raise InputError(
-            f"the initial weights {start.weights.tolist()} sum to {start.weights.sum():g}; "
-            "they must be positive and sum to 1"
-        )
-    for what, points in (("sample", samples), ("initial mean", start.means)):
+    _require_within(task_class, "sample", samples)
+
+
+def _require_finite(what: str, array: np.ndarray) -> None:
+    bad = np.argwhere(~np.isfinite(array))
+    if len(bad):
+        place = ", ".join(str(int(index)) for index in bad[0])
+        raise InputError(f"the {what} contain {array[tuple(bad[0])]} at [{place}]; they must be finite")
+
+
+def _require_within(task_class: TaskClass, what: str, points: np.ndarray) -> None:
+    _require_finite(f"{what}s", points)
+    with np.errstate(over="ignore"):
         norms = np.linalg.norm(points, axis=1)
-        worst = int(norms.argmax())
-        if norms[worst] > task_class.radius:
-            raise InputError(
-                f"{what} {worst} has norm {norms[worst]:.4g}, outside the class's radius "
-                f"{task_class.radius:g} (--radius)"
-            )
+    worst = int(norms.argmax())
+    if norms[worst] > task_class.radius:
+        raise InputError(
+            f"{what} {worst} has norm {norms[worst]:.4g}, outside the class's radius {task_class.radius:g} (--radius)"
+        )
 
 
 def read_out(em: EmTransformer, tokens: Float[np.ndarray, "N D"], dim: int, components: int) -> Mixture:

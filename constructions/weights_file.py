@@ -43,7 +43,7 @@ def serialise(transformer: Transformer, description: dict[str, Any]) -> bytes:
         "activation": activations,
         **description,
     }
-    return save(tensors, metadata={"construction": json.dumps(construction, sort_keys=True)})
+    return save(tensors, metadata={"construction": json.dumps(construction)})
 
 
 def load(path: Path) -> tuple[Transformer, dict[str, Any]]:
