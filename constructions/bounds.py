@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from scipy.spatial.distance import cdist
 
-from constructions.em_class import Approximation
+from constructions.em_class import Approximation, TaskClass
 from constructions.relu_networks import chord_slope
 
 
@@ -60,6 +60,24 @@ def m_step(approximation: Approximation, diameter: float, weight: float, logit_e
     if approximation.construction == "floor":
         share += floor_share(approximation.log_a, approximation.chord_width, weight)
     return diameter * share
+
+
+def log_b_theta(task_class: TaskClass, approximation: Approximation) -> float:
+    """Log of 1 + √(K_0(n(1 + h²) + 1) + 2d_0n′(1 + B²) + 2c) + √(K_0(A²r/2 + (1+r)² + log²h) + 8d_0n′η² + 2c) ≥ B_Θ.
+
+    h = high, η = B/n′, c = the cleared coordinates. Frobenius norms of w1 and w2 (proofs_notes/theorem_f1.md): knots
+    are at most h, Σ_i (r/t_i)² ≤ A² Σ_i r²e^{−2ir} ≤ A²r/2, the last unit weighs at most 1 + r, the constant's log h.
+    In logarithms, because A² may be out of range.
+    """
+    d, k = task_class.max_dim, task_class.max_components
+    n, pieces, r = approximation.segments, approximation.pieces, approximation.chord_width
+    step, high = approximation.radius / pieces, approximation.log_high
+    cleared = 2.0 * (2 * k + d + 1)
+    rest = k + 2 * d * pieces * (1 + approximation.radius**2) + cleared
+    reading = np.logaddexp.reduce([log(k * n), log(k * n) + 2 * high, log(rest)])
+    rest = k * ((1 + r) ** 2 + high**2) + 8 * d * pieces * step**2 + cleared
+    writing = np.logaddexp(log(k) + 2 * approximation.log_a + log(r / 2), log(rest))
+    return float(np.logaddexp.reduce([0.0, reading / 2, writing / 2]))
 
 
 EXACT_DIAMETER_LIMIT = 5000

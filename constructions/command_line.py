@@ -77,20 +77,15 @@ class Progress:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def require_parent(path: Path) -> None:
-    """Refuse, before any work, a path whose directory is missing or not writable."""
+def require_writable(path: Path) -> None:
+    """Refuse, before any work, a file that cannot be written: its directory is missing or closed, or it is one."""
     parent = path.absolute().parent
+    if path.is_dir():
+        raise InputError(f"{str(path)!r} cannot be written: it is a directory")
     if not parent.is_dir():
         raise InputError(f"{str(path)!r} cannot be written: there is no directory {str(parent)!r}")
     if not os.access(parent, os.W_OK):
         raise InputError(f"{str(path)!r} cannot be written: the directory {str(parent)!r} is not writable")
-
-
-def require_file(path: Path) -> None:
-    """The same, and refuse a directory."""
-    if path.is_dir():
-        raise InputError(f"{str(path)!r} cannot be written: it is a directory")
-    require_parent(path)
 
 
 def write_all(files: Mapping[Path, bytes]) -> None:

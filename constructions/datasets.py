@@ -182,4 +182,4 @@ def _scale(noise: np.ndarray, spread: np.ndarray) -> np.ndarray:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+    return (str(error) or type(error).__name__).splitlines()[0].split(";")[0].rstrip(".")

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from constructions import em_report, weights_file
-from constructions.command_line import Parser, Progress, require_file, require_parent, run_command, write_all
+from constructions.command_line import Parser, Progress, require_writable, run_command, write_all
 from constructions.datasets import (
     BUNDLED,
     PREPARATION,
@@ -31,6 +31,7 @@ from constructions.errors import InputError
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
 RADIUS, MIN_WEIGHT, TOLERANCE = 10.0, 0.01, 0.1
+EXPORTED = ("transformer.safetensors", "input.npy", "output.npy", "result.json")
 LARGEST_LAYERS, LARGEST_DIM, LARGEST_NUMBERS = 10_000, 4096, 2**28  # the last: N·d of synthetic samples, 2 GiB
 
 
@@ -115,15 +116,9 @@ def _run(options: argparse.Namespace) -> int:
         raise InputError(f"--layers is {options.layers}; it must be at most {LARGEST_LAYERS}")
     if options.seed < 0:
         raise InputError(f"--seed is {options.seed}; it must not be negative")
-    for path in (options.json if options.json != "-" else None, options.figure):
-        if path is not None:
-            require_file(Path(path))
-    if options.export is not None:
-        require_parent(options.export)
     if options.figure is not None and options.figure.suffix != ".png":
         raise InputError(f"--figure is {str(options.figure)!r}; it must end in .png")
-    if options.export is not None and options.export.exists() and not options.export.is_dir():
-        raise InputError(f"--export is {str(options.export)!r}, which is not a directory")
+    _require_writable(options)
     report = sys.stderr if options.json == "-" else sys.stdout
 
     rng = np.random.default_rng(options.seed)
@@ -154,6 +149,23 @@ def _run(options: argparse.Namespace) -> int:
     print(em_report.tables(result, data, content, seconds), file=report)
     _write(options, result, content)
     return 0
+
+
+def _require_writable(options: argparse.Namespace) -> None:
+    """Refuse output paths that cannot be written, before any work."""
+    paths = [Path(options.json)] if options.json not in (None, "-") else []
+    paths += [options.figure] if options.figure is not None else []
+    if len(set(paths)) < len(paths):
+        raise InputError(f"--json and --figure are both {str(options.figure)!r}; they must differ")
+    if options.export is not None:
+        if options.export.is_dir():
+            paths += [options.export / name for name in EXPORTED]
+        elif options.export.exists():
+            raise InputError(f"--export is {str(options.export)!r}, which is not a directory")
+        else:
+            paths.append(options.export)
+    for path in paths:
+        require_writable(path)
 
 
 def default_limit(size: int) -> int:
@@ -211,12 +223,13 @@ def _write(options: argparse.Namespace, result: EmRun, content: dict[str, Any]) 
         files[options.figure] = png(result)
     if options.export is not None:
         stored = np.float64 if options.dtype == "float64" else np.float32
-        files[options.export / "transformer.safetensors"] = weights_file.serialise(
-            result.em.transformer, em_report.construction_entry(result.em, options.tolerance)
+        contents = (
+            weights_file.serialise(result.em.transformer, em_report.construction_entry(result.em, options.tolerance)),
+            em_report.npy(result.tokens.astype(stored)),
+            em_report.npy(result.output.astype(stored)),
+            text.encode(),
         )
-        files[options.export / "input.npy"] = em_report.npy(result.tokens.astype(stored))
-        files[options.export / "output.npy"] = em_report.npy(result.output.astype(stored))
-        files[options.export / "result.json"] = text.encode()
+        files |= {options.export / name: content for name, content in zip(EXPORTED, contents, strict=True)}
     write_all(files)
     if options.json == "-":
         sys.stdout.write(text)

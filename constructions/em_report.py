@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from constructions import resources
+from constructions import bounds, resources
 from constructions.algorithms import metrics
 from constructions.algorithms.em import log_responsibilities
 from constructions.algorithms.sampling import Mixture
@@ -84,9 +84,9 @@ def tables(result: EmRun, data: Dataset, content: dict[str, Any], seconds: float
         lines.append("clustering accuracy      " + _beside(content["metrics"]["clustering_accuracy"]))
     if "l2_error_against_truth" in content["metrics"]:
         lines.append("l2-error against truth   " + _beside(content["metrics"]["l2_error_against_truth"]))
-    lines += ["", "resource            measured  formula                              theorem F.1"]
+    lines += ["", "resource            measured  formula                                              theorem F.1"]
     for row in content["resources"]["table"]:
-        lines.append(f"{row['resource']:14s}  {row['measured']:>12}  {row['formula']:35s}  {row['theorem']}")
+        lines.append(f"{row['resource']:14s}  {row['measured']:>12}  {row['formula']:51s}  {row['theorem']}")
     return "\n".join(lines)
 
 
@@ -203,18 +203,16 @@ def _resources(em: EmTransformer) -> dict[str, Any]:
     widest = max(em.hidden_layout, key=lambda blocks: blocks[-1].stop)
     for block in widest:
         parts[block.name.split("(")[0]] += block.stop - block.start
-    split = " + ".join(f"{count} {name}" for name, count in parts.items())
+    a, cleared = em.approximation, parts["clear"] // 2
+    total = k * a.log_units + 2 * d * a.pieces + 2 * cleared
+    units = f"{k}*{a.log_units} log + 2*{d}*{a.pieces} square + 2*{cleared} clear = {total}"
+    log_b = f"<= {bounds.log_b_theta(em.task_class, a):.2f}, with log A = {a.log_a:.2f}"
     table = [
         ("layers", measured.layers, "2L", "2(L+1): it counts the first step apart"),
         ("heads M", measured.heads, "2", "O(1)"),
         ("width D", measured.width, f"2 d0 + 5 K0 + 2 = {2 * d + 5 * k + 2}", "O(d0 + K0)"),
-        ("hidden D'", measured.hidden_width, split, "~O(K0 Rmax (Rmax + d0) / eps)"),
-        (
-            "log B_Theta",
-            f"{measured.log_b_theta:.2f}",
-            f"log A = {em.approximation.log_a:.2f}",
-            "~O(poly(Rmax, d0))",
-        ),
+        ("hidden D'", measured.hidden_width, units, "~O(K0 Rmax (Rmax + d0) / eps)"),
+        ("log B_Theta", f"{measured.log_b_theta:.2f}", log_b, "~O(poly(Rmax, d0))"),
     ]
     columns = ("resource", "measured", "formula", "theorem")
     return {

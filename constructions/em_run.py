@@ -37,7 +37,7 @@ class StepReport:
     log_weight_bound: float
     rounding: bounds.Rounding
     status: Status
-    reason: str  # why a step is not applicable, refuted or vacuous; else empty
+    reason: str  # why a step is not applicable, refuted or vacuous, or is the last that applies; else empty
 
     @property
     def mean_error(self) -> float:
@@ -121,13 +121,17 @@ def precondition(em: EmTransformer, entering: Mixture, step: int) -> str:
         return ""
     if not (np.isfinite(entering.weights).all() and np.isfinite(entering.means).all()):
         return "the parameters are not finite"
-    smallest = float(entering.weights.min())
-    if smallest < em.task_class.min_weight:
-        return f"a weight fell to {smallest:.2g}, below {em.task_class.min_weight:g}"
+    if entering.weights.min() < em.task_class.min_weight:
+        return broken_weight(em, entering)
     largest = float(np.abs(entering.means).max())
     if largest > em.approximation.radius:
         return f"a mean has a coordinate of size {largest:.4g}, above {em.approximation.radius:g}"
     return ""
+
+
+def broken_weight(em: EmTransformer, mixture: Mixture) -> str:
+    """The sentence for a weight below the class's smallest."""
+    return f"a weight fell to {mixture.weights.min():.2g}, below {em.task_class.min_weight:g}"
 
 
 def judge_step(
@@ -166,10 +170,15 @@ def judge_step(
         status, reason = "refuted", "the estimate is not finite"
     elif weight_error > weight_bound:
         status, reason = "refuted", "the error of a log weight exceeds its bound"
-    elif not np.isfinite(mean_bounds).all() or mean_bounds.max() >= diameter:
+    elif not np.isfinite(rounding.mean):
+        format_name = str(em.dtype).removeprefix("torch.")
+        status, reason = "vacuous", f"no finite rounding allowance in {format_name} for N = {len(x)}"
+    elif not mean_bounds.max() < diameter:
         status, reason = "vacuous", "the bound reaches the diameter of the data"
     elif not (mean_errors <= mean_bounds).all():
         status, reason = "refuted", "the error of a mean exceeds its bound"
+    elif estimate.weights.min() < em.task_class.min_weight:
+        reason = f"{broken_weight(em, estimate)}: later steps are not applicable"
     return StepReport(
         step,
         estimate,

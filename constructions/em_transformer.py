@@ -67,6 +67,7 @@ class PredictedSize:
     e_step_units: int
     m_step_units: int
     bytes: int
+    build_bytes: int  # the same in float64, in which the matrices are lowered
 
 
 def predict_size(task_class: TaskClass, approximation: Approximation, dtype: torch.dtype) -> PredictedSize:
@@ -77,11 +78,11 @@ def predict_size(task_class: TaskClass, approximation: Approximation, dtype: tor
     e_step, m_step = log_units + 2 * (2 * k + d + 1), log_units + square_units + 2 * (2 * k)
     head_rows = 2 * (d + k + 1) + 2 * k + 2 * k + 2 * d + 2 + 2 * k
     numbers = width * (2 * (e_step + m_step) + head_rows)
-    return PredictedSize(log_units, square_units, e_step, m_step, numbers * dtype.itemsize)
+    return PredictedSize(log_units, square_units, e_step, m_step, numbers * dtype.itemsize, numbers * 8)
 
 
 SIZE_LIMIT = 2 * 2**30
-"""Bytes of weights above which building is refused."""
+"""Bytes of matrices, built in float64, above which building is refused."""
 
 
 @dataclass(frozen=True)
@@ -117,10 +118,11 @@ def build(
     """
     _require_representable(approximation, dtype)
     size = predict_size(task_class, approximation, dtype)
-    if size.bytes > SIZE_LIMIT:
+    if size.build_bytes > SIZE_LIMIT:
         raise InputError(
-            f"the {approximation.construction} construction needs {size.e_step_units} + {size.m_step_units} hidden "
-            f"units, {size.bytes / 2**30:.2f} GiB of weights, above the limit of {SIZE_LIMIT / 2**30:.0f} GiB: choose "
+            f"the {approximation.construction} construction needs {size.e_step_units:.6g} + {size.m_step_units:.6g} "
+            f"hidden units, {size.build_bytes / 2**30:.3g} GiB of float64 to build, above the limit of "
+            f"{SIZE_LIMIT / 2**30:.0f} GiB: choose "
             "a larger --tolerance, a smaller --radius, --max-dim or --max-components"
             + (", or --construction floor" if approximation.construction == "paper" else "")
         )
@@ -146,7 +148,7 @@ def _require_representable(approximation: Approximation, dtype: torch.dtype) -> 
             + (
                 "--construction floor or a smaller --radius"
                 if approximation.construction == "paper"
-                else "a larger --tolerance"
+                else "a larger --tolerance or --min-weight"
             )
         )
 
@@ -190,8 +192,8 @@ def validate(task_class: TaskClass, samples: Float[np.ndarray, "N d"], start: Mi
     _require_finite("initial weights", start.weights)
     if (start.weights <= 0).any() or abs(start.weights.sum() - 1) > 1e-6:
         raise InputError(
-            f"the initial weights {start.weights.tolist()} sum to {start.weights.sum():g}; "
-            "they must be positive and sum to 1"
+            f"the initial weights {start.weights.tolist()} have the smallest {start.weights.min():g} and the sum "
+            f"{start.weights.sum():g}; they must be positive and sum to 1"
         )
     _require_within(task_class, "initial mean", start.means)
 
@@ -210,6 +212,11 @@ def validate_samples(task_class: TaskClass, samples: Float[np.ndarray, "N d"], c
         )
     if components > count:
         raise InputError(f"there are {components} components but only {count} samples; K must be at most N")
+    if components * task_class.min_weight > 1:
+        raise InputError(
+            f"the smallest weight is {task_class.min_weight:g}; with {components} components it must be at most "
+            f"1/{components} (--min-weight)"
+        )
     _require_within(task_class, "sample", samples)
 
 
@@ -222,8 +229,8 @@ def _require_finite(what: str, array: np.ndarray) -> None:
 
 def _require_within(task_class: TaskClass, what: str, points: np.ndarray) -> None:
     _require_finite(f"{what}s", points)
-    with np.errstate(over="ignore"):
-        norms = np.linalg.norm(points, axis=1)
+    largest = max(float(np.abs(points).max()), 1.0)  # scaled: squares of large coordinates overflow
+    norms = largest * np.linalg.norm(points / largest, axis=1)
     worst = int(norms.argmax())
     if norms[worst] > task_class.radius:
         raise InputError(

@@ -114,6 +114,8 @@ class Transformer(nn.Module):
     def __init__(self, layers: Sequence[TransformerLayer], schedule: Sequence[int]) -> None:
         super().__init__()
         widths = {matrix.shape[1] for layer in layers for matrix in _reading_matrices(layer)}
+        if not widths:
+            raise ValueError("a transformer needs a layer with a head or an MLP")
         if len(widths) != 1:
             raise ValueError(f"the layers read streams of different widths: {sorted(widths)}")
         unknown = [index for index in schedule if not 0 <= index < len(layers)]
@@ -128,7 +130,7 @@ class Transformer(nn.Module):
         """Modules that hold the given float arrays, rounded to `dtype`."""
 
         def tensor(array: np.ndarray) -> Tensor:
-            return torch.tensor(array).to(dtype)
+            return torch.from_numpy(array).to(dtype)  # float64 weights are not copied
 
         layers = []
         for layer in weights.layers:

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from constructions.errors import InputError
+from constructions.residual_stream import ResidualStream
 from constructions.transformer import AttentionHead, AttentionLayer, MlpLayer, Transformer, TransformerLayer
 
 FORMAT = 1
@@ -62,6 +63,8 @@ def load(path: Path) -> tuple[Transformer, dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         if construction["format"] != FORMAT:
             raise InputError(f"{str(path)!r} has format {construction['format']}; this version reads {FORMAT}")
+        if "layout" in construction:
+            ResidualStream.from_layout({name: (start, stop) for name, (start, stop) in construction["layout"].items()})
         layers = [_layer(tensors, number, a) for number, a in enumerate(construction["activation"])]
         return Transformer(layers, construction["schedule"]), construction
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:

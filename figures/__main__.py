@@ -9,7 +9,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from constructions.command_line import Parser, require_parent, run_command, write_all
+from constructions.command_line import Parser, require_writable, run_command, write_all
 from constructions.errors import InputError
 from figures import em_step, lemma_f4, m_step, residual_stream, style
 
@@ -73,7 +73,7 @@ def _require_directory(path: Path) -> None:
     """Refuse, before any work, what is not a writable directory and cannot become one."""
     if path.exists() and not path.is_dir():
         raise InputError(f"--out is {str(path)!r}, which is not a directory")
-    require_parent(path / "picture" if path.exists() else path)
+    require_writable(path / "picture" if path.exists() else path)
 
 
 if __name__ == "__main__":

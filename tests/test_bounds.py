@@ -121,3 +121,15 @@ def test_rounding_counts_copies_that_differ_and_weights_that_underflow(rng):
         assert 2 * least <= allowance(spread=spread).log_weight - allowance().log_weight <= 4 * least
     assert allowance(1e-300).log_weight > 1e-8 > allowance(1e-290).log_weight  # N·tiny/π
     assert allowance(0.0).mean == allowance(0.0).log_weight == inf
+
+
+def test_the_paper_construction_pays_for_responsibilities_below_its_floor(rng):
+    """A quarter of what a log responsibility may be off, times the diameter, on top of what `floor` is allowed."""
+    samples, means = rng.standard_normal((23, 3)), rng.standard_normal((5, 3))
+    floor, paper = (
+        bounds.rounding(Approximation(name, 9.0, 0.0, 31, 5.0, 13), samples, means, 0.1, 6.0, torch.float64)
+        for name in ("floor", "paper")
+    )
+    eta = floor.log_weight - 2 * bounds.gamma(2 * 23 + 80, 2.0**-53)
+    assert paper.log_weight == floor.log_weight
+    assert paper.mean - floor.mean == pytest.approx(6.0 * eta / 4, rel=1e-6)

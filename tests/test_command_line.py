@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from constructions.command_line import Parser, Progress, require_file, require_parent, run_command, write_all
+from constructions.command_line import Parser, Progress, require_writable, run_command, write_all
 from constructions.errors import InputError
 
 
@@ -72,17 +72,14 @@ def test_progress_is_quiet_until_a_run_is_long(capsys):
 
 
 def test_destinations_are_checked_before_any_work(tmp_path):
-    require_parent(tmp_path / "new")
-    require_file(tmp_path / "new.json")
-    require_parent(tmp_path)
+    require_writable(tmp_path / "new.json")
     with pytest.raises(InputError, match="is a directory"):
-        require_file(tmp_path)
-    for require in (require_parent, require_file):
-        with pytest.raises(InputError, match="there is no directory"):
-            require(tmp_path / "absent" / "new")
-        (tmp_path / "plain").write_text("")
-        with pytest.raises(InputError, match="there is no directory"):
-            require(tmp_path / "plain" / "new")
+        require_writable(tmp_path)
+    with pytest.raises(InputError, match="there is no directory"):
+        require_writable(tmp_path / "absent" / "new")
+    (tmp_path / "plain").write_text("")
+    with pytest.raises(InputError, match="there is no directory"):
+        require_writable(tmp_path / "plain" / "new")
 
 
 def contents(directory: Path) -> dict[str, bytes]:

@@ -47,6 +47,9 @@ def test_the_tolerance_is_kept_with_every_part_used(task_class, fraction):
         assert logit_error == approximation.log_error + d * approximation.square_error / 2
         assert bounds.m_step(approximation, 2 * b, low, logit_error) <= tolerance
         assert approximation.radius == b
+    for approximation, log_share, square_share in ((floor, 3, 3), (paper, 2, 2)):  # every part keeps to its own share
+        assert b * approximation.log_error <= tolerance / log_share
+        assert b * d * approximation.square_error / 4 <= tolerance / square_share * (1 + 8 * UNIT)
     assert floor.log_a == pytest.approx(log(6 * b / (tolerance * low)), rel=8 * UNIT)
     assert (floor.log_high, paper.log_high) == (0, paper.log_a)
     assert paper.log_a >= 2 * b**2 + log(1 / low) + paper.logit_error(d)  # no responsibility below 1/A

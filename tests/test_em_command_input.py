@@ -109,10 +109,11 @@ CASES = [
     (f"{FILE} --samples 5", ["--samples 5", "file"]),
     (f"{FILE} --separation 1", ["--separation", "ok.csv"]),
     ("--data synthetic --samples 0", ["--samples is 0", "between 1 and 134217728"]),
+    ("--min-weight 0.4", ["0.4", "1/3"]),
     ("--data synthetic --dim 1000000000", ["--dim is 1000000000", "between 1 and 4096"]),
     ("--data synthetic --samples 100000000000000000000", ["--samples is 1000", "134217728"]),
     ("--data synthetic --components 99999999999", ["99999999999 components", "600 samples"]),
-    ("--data synthetic --separation 1e300", ["norm inf", "radius 10"]),
+    ("--data synthetic --separation 1e300", ["norm 7.454e+299", "radius 10"]),
     ("--layers 100000000000000000000", ["--layers is 1000", "at most 10000"]),
     ("--tolerance 5e-324", ["tolerance is 5e-324", "[2e-11, 20)"]),
     ("--radius 1e300", ["radius is 1e+300", "at most 1e+09"]),
@@ -121,7 +122,7 @@ CASES = [
     ("--data synthetic --dim 0", ["--dim is 0", "between 1 and 4096"]),
     ("--data synthetic --separation nan", ["--separation is nan", "finite"]),
     ("--data synthetic --separation -1", ["--separation is -1.0", "not negative"]),
-    (f"{FILE} --init DIR/sum.json", ["[0.5, 0.6]", "sum to 1.1", "positive and sum to 1"]),
+    (f"{FILE} --init DIR/sum.json", ["[0.5, 0.6]", "the sum 1.1", "positive and sum to 1"]),
     (f"{FILE} --init DIR/negative.json", ["[-0.5, 1.5]", "positive and sum to 1"]),
     (f"{FILE} --init DIR/zero.json", ["[0.0, 1.0]", "positive and sum to 1"]),
     (f"{FILE} --init DIR/space.json", ["shape (2, 3)", "(2, 2)"]),
@@ -168,3 +169,20 @@ def test_layers_are_required(em_command):
 def test_bad_input_beside_json_on_standard_output(em_command):
     outcome = em_command("--layers", 5, "--json", "-")
     assert (outcome.code, outcome.out) == (2, "")
+
+
+def test_an_export_that_cannot_be_whole_is_not_begun(tmp_path, em_command):
+    (tmp_path / "export" / "result.json").mkdir(parents=True)
+    outcome = em_command("--layers", 2, "--export", tmp_path / "export")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith("error: ")
+    assert "result.json' cannot be written: it is a directory" in outcome.err
+    assert [path.name for path in (tmp_path / "export").iterdir()] == ["result.json"]
+
+
+def test_two_outputs_need_two_files(tmp_path, em_command):
+    same = tmp_path / "same.png"
+    outcome = em_command("--layers", 2, "--json", same, "--figure", same)
+    assert outcome.code == 2
+    assert "they must differ" in outcome.err
+    assert not same.exists()

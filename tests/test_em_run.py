@@ -1,5 +1,6 @@
 """A run judged step by step: what each number is, every verdict, and constructions broken on purpose."""
 
+import re
 from dataclasses import replace
 from fractions import Fraction
 
@@ -12,7 +13,7 @@ from constructions.algorithms.em import em_step, log_em_step
 from constructions.algorithms.sampling import Mixture
 from constructions.compiler import Head, Layer, Mlp
 from constructions.datasets import load_bundled, load_start
-from constructions.em_class import TaskClass, split_tolerance
+from constructions.em_class import Approximation, TaskClass, split_tolerance
 from constructions.em_run import EmRun, copies_spread, judge_step, precondition, run
 from constructions.em_transformer import E_STEP, M_STEP, EmTransformer, build, read_out
 
@@ -108,8 +109,8 @@ def test_verdicts_by_dtype(dtype, status):
     for step in run(build_em(3, dtype), *iris()).steps:
         assert step.status == status
         if status == "vacuous":
-            assert step.reason == "the bound reaches the diameter of the data"
-            assert step.mean_bound >= 10
+            assert step.reason == "no finite rounding allowance in bfloat16 for N = 150"
+            assert step.mean_bound == np.inf
 
 
 def test_a_run_that_falls_below_the_smallest_weight_stops_being_judged():
@@ -118,13 +119,54 @@ def test_a_run_that_falls_below_the_smallest_weight_stops_being_judged():
     start = Mixture(np.array([0.5, 0.5]), np.array([[0.0], [9.0]]))
     result = run(build_em(4), samples, start)
     assert result.steps[0].estimate.weights[1] < 0.01
-    assert result.steps[0].status != "not applicable"
+    assert result.steps[0].status in ("holds", "vacuous")
     for step in result.steps[1:]:
         assert step.status == "not applicable"
         assert step.reason.startswith("a weight fell to")
         assert step.reason.endswith("below 0.01")
     again = replace(start, means=np.array([[-1.0], [1.0]]))
     assert {step.status for step in run(build_em(4), samples, again).steps} <= {"holds", "vacuous"}
+
+
+def test_the_last_step_that_applies_says_so():
+    """The step in which a weight falls below π_min still has its bound, and says what it means for the next."""
+    samples = np.linspace(-1, 1, 22)[:, None]
+    start = Mixture(np.array([0.5, 0.5]), np.array([[0.0], [3.7]]))
+    steps = run(build_em(2), samples, start).steps
+    assert 0.001 < steps[0].estimate.weights.min() < 0.01
+    assert steps[0].status == "holds"
+    assert re.fullmatch(r"a weight fell to 0\.00\d+, below 0\.01: later steps are not applicable", steps[0].reason)
+    assert steps[1].status == "not applicable"
+
+
+def test_a_bound_between_the_diameter_and_twice_it_is_vacuous():
+    """One chord for all of log: the parts of the bound add up to more than the diameter."""
+    task_class = TaskClass(1, 2, 8.0, 0.001)
+    coarse = Approximation("floor", 3.0, 0.0, 1, 8.0, 64)
+    samples = np.zeros((200, 1))
+    samples[-1] = 8.0
+    start = Mixture(np.array([0.5, 0.5]), np.array([[0.0], [8.0]]))
+    result = run(build(task_class, coarse, 1), samples, start)
+    assert result.diameter <= result.steps[0].mean_bound < 2 * result.diameter
+    assert result.steps[0].status == "vacuous"
+    assert result.steps[0].reason == "the bound reaches the diameter of the data"
+
+
+def test_the_allowance_uses_the_smaller_of_old_and_new_weight(monkeypatch):
+    """A component that loses nearly all its weight: the exact new weight is what the allowance must see."""
+    seen = []
+    rounding = bounds.rounding
+
+    def spy(approximation, samples, means, smallest, *rest):
+        seen.append(smallest)
+        return rounding(approximation, samples, means, smallest, *rest)
+
+    monkeypatch.setattr(bounds, "rounding", spy)
+    samples = np.zeros((20, 1))
+    samples[-1] = 1.0
+    result = run(build_em(1), samples, Mixture(np.array([0.5, 0.5]), np.array([[0.0], [6.0]])))
+    assert set(seen) == {result.steps[0].exact.weights.min()}
+    assert seen[0] < 1e-6
 
 
 def test_the_verdict_on_a_given_estimate(iris_run):

@@ -163,6 +163,7 @@ def test_command_exits_1_when_a_row_fails(monkeypatch, capsys) -> None:
         (["--seed", "x"], "invalid int value: 'x'"),
         (["--json", "missing/there.json"], "there is no directory"),
         (["--wrong"], "--wrong"),
+        (["--list", "--json", "x.json"], "--list checks nothing"),
     ],
 )
 def test_bad_input(arguments: list[str], said: str, capsys, tmp_path, monkeypatch) -> None:

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import theory_checks
-from constructions.command_line import Parser, Progress, require_parent, run_command, write_all
+from constructions.command_line import Parser, Progress, require_writable, run_command, write_all
 from constructions.errors import InputError
 from theory_checks.ledger import REGISTRY, Row, closure, rest
 
@@ -47,7 +47,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     if options.seed < 0:
         raise InputError(f"--seed is {options.seed}; it must not be negative")
     if options.json is not None:
-        require_parent(options.json)
+        if options.list:
+            raise InputError(f"--list checks nothing, so there is nothing to write to {str(options.json)!r}")
+        require_writable(options.json)
     load_statements()
     try:
         ids = closure(options.ids or sorted(REGISTRY), REGISTRY)
@@ -85,7 +87,7 @@ def table(rows: Sequence[Row]) -> str:
         lines.append(
             f"{row.id:24s} {row.text:9s} {row.evidence:9s} {row.status:9s} {c['holds']:6d} {c['refuted']:7d} "
             f"{c['not applicable']:5d} {c['vacuous']:7d} {c['undecided']:6d} {slack:>8s}  "
-            f"{met} of {len(row.negative_controls)} rejected"
+            f"{met} of {len(row.negative_controls)} rejected" + (", repaired" if row.repairs else "")
         )
     lines.append("")
     for row in rows:
@@ -97,7 +99,9 @@ def table(rows: Sequence[Row]) -> str:
     held = Counter(row.evidence for row in rows if row.status == "holds")
     grades = ", ".join(f"{number} {grade}" for grade, number in held.items())
     others = ", ".join(f"{number} {status}" for status, number in sorted(counted.items()) if status != "holds")
-    lines.append(f"{counted['holds']} statements hold ({grades}); not counted among them: {others or 'none'}")
+    number = counted["holds"]
+    verb = "statement holds" if number == 1 else "statements hold"
+    lines.append(f"{number} {verb} ({grades}); not counted among them: {others or 'none'}")
     return "\n".join(lines)
 
 

@@ -61,6 +61,13 @@ def real_data() -> Iterator[Task]:
         yield Task(name, data.samples, load_start("kmeans++", components, data.samples, rng))
 
 
+def lone_owner(count: int) -> Task:
+    """All samples but one at 0, that one at 8 and almost alone in its component: the worst case of the floor."""
+    samples = np.zeros((count, 1))
+    samples[-1] = 8.0
+    return Task(f"lone owner N={count}", samples, Mixture(np.array([0.5, 0.5]), np.array([[0.0], [8.0]])))
+
+
 @st.composite
 def adversarial(draw: st.DrawFn, radius: float, min_weight: float) -> Task:
     """Duplicated points, far outliers, tiny weights, coincident means, N = K, contested points: any mix of them."""

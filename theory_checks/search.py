@@ -8,11 +8,25 @@ from typing import TypeVar
 
 import numpy as np
 from hypothesis import HealthCheck, Phase, given, seed, settings, target
+from hypothesis.internal.conjecture.providers import AVAILABLE_PROVIDERS, HypothesisProvider
+from hypothesis.internal.constants_ast import Constants
 from hypothesis.strategies import SearchStrategy
 
 from theory_checks.ledger import Verdict
 
 Instance = TypeVar("Instance")
+
+
+class SeedOnly(HypothesisProvider):
+    """Hypothesis's own draws, without the constants that it collects from the source of loaded modules.
+
+    With them the instances would change with every edit and with what else is imported, not with the seed alone.
+    """
+
+    _local_constants = Constants()
+
+
+AVAILABLE_PROVIDERS["seed-only"] = f"{__name__}.SeedOnly"
 
 
 def searched(
@@ -28,6 +42,7 @@ def searched(
     @settings(
         max_examples=examples,
         database=None,
+        backend="seed-only",
         deadline=None,
         phases=(Phase.generate, Phase.target),
         suppress_health_check=list(HealthCheck),

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
-import numpy as np
 import torch
 
 from constructions.compiler import Head, Layer
@@ -34,6 +33,12 @@ def sound(
 
 
 @cache
+def fine_chords(log_a: float) -> EmTransformer:
+    """`floor` with chords so fine that the floor alone makes the M-step's error."""
+    return build(TaskClass(1, 2, 8.0, 0.001), Approximation("floor", log_a, 0.0, int(100 * log_a), 8.0, 64), 1)
+
+
+@cache
 def broken(
     fault: str,
     task_class: TaskClass,
@@ -49,8 +54,7 @@ def broken(
     def units(sizes: Approximation) -> dict[str, ReluNetwork]:
         return {name: networks[name](f) if name in networks else f for name, f in sizes.networks().items()}
 
-    width = task_class.max_dim if "sqrt" in fault else 1
-    return build(task_class, approximation, steps, dtype, layers(width), units)
+    return build(task_class, approximation, steps, dtype, layers(task_class), units)
 
 
 def _scaled_score(scale: float) -> tuple[Layer, Layer]:
@@ -71,16 +75,16 @@ def _scaled_network(scale: float) -> dict[str, Change]:
     return {"log": lambda f: replace(f, a=scale * f.a)}
 
 
-FAULTS: dict[str, tuple[Callable[[int], tuple[Layer, Layer]], dict[str, Change]]] = {
-    "E-step score x 1.5": (lambda width: _scaled_score(1.5), {}),
-    "1/sqrt(d) slipped into the E-step score": (lambda width: _scaled_score(1 / np.sqrt(width)), {}),
-    "log network scaled by 0.1": (lambda width: (E_STEP, M_STEP), _scaled_network(0.1)),
+FAULTS: dict[str, tuple[Callable[[TaskClass], tuple[Layer, Layer]], dict[str, Change]]] = {
+    "E-step score x 1.5": (lambda c: _scaled_score(1.5), {}),
+    "1/sqrt(d) slipped into the E-step score": (lambda c: _scaled_score(float(c.max_dim**-0.5)), {}),
+    "log network scaled by 0.1": (lambda c: (E_STEP, M_STEP), _scaled_network(0.1)),
     "|mu|^2/2 forgotten in the score": (
-        lambda width: (replace(E_STEP, heads=[Head(E_STEP.heads[0].score[:2], E_STEP.heads[0].move)]), M_STEP),
+        lambda c: (replace(E_STEP, heads=[Head(E_STEP.heads[0].score[:2], E_STEP.heads[0].move)]), M_STEP),
         {},
     ),
-    "mu not cleared": (lambda width: _without_clear("mu"), {}),
-    "w not cleared": (lambda width: _without_clear("w"), {}),
-    "square network doubled": (lambda width: (E_STEP, M_STEP), {"square": lambda f: replace(f, a=2 * f.a)}),
-    "E- and M-step exchanged": (lambda width: (M_STEP, E_STEP), {}),
+    "mu not cleared": (lambda c: _without_clear("mu"), {}),
+    "w not cleared": (lambda c: _without_clear("w"), {}),
+    "square network doubled": (lambda c: (E_STEP, M_STEP), {"square": lambda f: replace(f, a=2 * f.a)}),
+    "E- and M-step exchanged": (lambda c: (M_STEP, E_STEP), {}),
 }

@@ -14,7 +14,7 @@ from theory_checks.ledger import Verdict, compare, require, statement
 UNIT = 2.0**-53
 
 
-@statement("lemma-f5", source="Lemma F.5, with constants of ours", text="recovered", evidence="sampled")
+@statement("lemma-f5", source="Lemma F.5, with constants of ours", text="ours", evidence="sampled")
 def lemma_f5(
     rng: np.random.Generator, *, network: Callable[[float, int], ReluNetwork] = square_network
 ) -> Iterator[Verdict]:

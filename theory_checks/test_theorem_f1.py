@@ -7,15 +7,15 @@ import hashlib
 import io
 import tempfile
 from collections.abc import Callable, Iterator
-from math import exp, log, sqrt
+from math import log
 from pathlib import Path
 
 import numpy as np
 
-from constructions import em_command, resources
+from constructions import bounds, em_command, resources
 from constructions.algorithms.sampling import Mixture
 from constructions.compiler import Head, lower
-from constructions.em_class import Approximation, TaskClass, split_tolerance
+from constructions.em_class import TaskClass, split_tolerance
 from constructions.em_run import run
 from constructions.em_transformer import E_STEP, M_STEP, EmTransformer, encode, read_out, residual_stream
 from constructions.transformer import Transformer
@@ -77,7 +77,9 @@ def _layer_per_component(max_dim: int, max_components: int, steps: int) -> Trans
     return Transformer(sound.stored_layers, [0, 1] * (steps * max_components))
 
 
-@statement("resources", source="Theorem F.1, resources (section F.2)", text="recovered", evidence="exact")
+@statement(
+    "resources", source="Theorem F.1, resources (section F.2), with our exact width", text="ours", evidence="exact"
+)
 def resources_row(
     rng: np.random.Generator, *, build: Callable[[int, int, int], Transformer] = lowered
 ) -> Iterator[Verdict]:
@@ -96,25 +98,6 @@ def resources_row(
 resources_row.control("a head for each component", build=_head_per_component)
 resources_row.control("layers for each component", build=_layer_per_component)
 test_resources, test_resources_controls = resources_row.tests()
-
-
-def log_b_theta_bound(task_class: TaskClass, approximation: Approximation) -> float:
-    """Log of 1 + √(2K_0n + 2d_0n′(1+B²) + 2c) + √(K_0(A²r/2 + (1+r)²) + 8d_0n′h² + 2c), c cleared coordinates.
-
-    Frobenius norms: the knots of log are at most 1, Σ_i (r/t_i)² ≤ A² Σ_i r²e^{−2ir} ≤ A²r/2, the last unit
-    weighs r/(1−e^{−r}) ≤ 1 + r; the square's units read ±x − jh and weigh at most 2h.
-    """
-    d, k, radius = task_class.max_dim, task_class.max_components, task_class.radius
-    n, pieces, r, h = (
-        approximation.segments,
-        approximation.pieces,
-        approximation.chord_width,
-        radius / approximation.pieces,
-    )
-    cleared = 2 * max(2 * k + d + 1, 2 * k)
-    reading = 2 * k * n + 2 * d * pieces * (1 + radius**2) + cleared
-    writing = k * (exp(2 * approximation.log_a) * r / 2 + (1 + r) ** 2) + 8 * d * pieces * h**2 + cleared
-    return log(1 + sqrt(reading) + sqrt(writing))
 
 
 @statement(
@@ -137,11 +120,13 @@ def floor_weights(
                 claimed = log_a(task_class, tolerance)
                 yield require(abs(approximation.log_a - claimed) <= 1e-12 * claimed, f"{name}: log A {claimed:.4g}")
                 floor = resources.measure(subjects.sound(task_class, tolerance, "floor", 1).transformer)
-                yield compare(floor.log_b_theta, log_b_theta_bound(task_class, approximation), f"{name} log B_Theta")
+                yield compare(floor.log_b_theta, bounds.log_b_theta(task_class, approximation), f"{name} log B_Theta")
                 if tolerance == 1.0 and radius <= 5:
                     paper = split_tolerance(task_class, tolerance, "paper")
                     least = 2 * radius**2 - log(min_weight) + log(paper.chord_width) - paper.chord_width
                     measured = resources.measure(subjects.sound(task_class, tolerance, "paper", 1).transformer)
+                    limit = bounds.log_b_theta(task_class, paper)
+                    yield compare(measured.log_b_theta, limit, f"{name} paper: log B_Theta, above")
                     yield require(
                         measured.log_b_theta >= least, f"{name} paper: log B_Theta {measured.log_b_theta:.4g}"
                     )
