@@ -154,7 +154,7 @@ class Statement:
         missed += [r["mended"] for r in row.repairs if not r["accepted"]]
         if row.status != self.claim:
             row.status, row.reason = "failed", f"claimed: {self.claim}; found: {row.status}"
-        elif missed or (with_controls and not self.controls and self.claim != "undecided"):
+        elif missed or (with_controls and not self.controls):
             row.status = "failed"
             row.reason = f"control not met: {missed[0]}" if missed else "there is no negative control"
         row.seconds = time.perf_counter() - began
