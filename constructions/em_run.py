@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from constructions import bounds
+from constructions import bounds, rounding_error
 from constructions.algorithms.em import em_step, log_em_step
 from constructions.algorithms.metrics import log_weight_error
 from constructions.algorithms.sampling import Mixture
@@ -35,7 +35,7 @@ class StepReport:
     mean_bounds: Float[np.ndarray, " K"]
     log_weight_error: float
     log_weight_bound: float
-    rounding: bounds.Rounding
+    rounding: rounding_error.Allowance
     status: Status
     reason: str  # why a step is not applicable, refuted or vacuous, or is the last that applies; else empty
 
@@ -150,10 +150,10 @@ def judge_step(
     logit_error = 0.0 if step == 1 else em.approximation.logit_error(x.shape[1])
     smallest = float(min(entering.weights.min(), exact.weights.min()))
     allowances = [
-        bounds.rounding(approximation, x, entering.means, smallest, diameter, dtype, spread)
+        rounding_error.allowance(approximation, x, entering.means, smallest, diameter, dtype, spread)
         for approximation, dtype in ((em.approximation, em.dtype), (None, torch.float64))
     ]
-    rounding = bounds.Rounding(
+    rounding = rounding_error.Allowance(
         sum(allowance.mean for allowance in allowances), sum(allowance.log_weight for allowance in allowances)
     )
     mean_errors = np.linalg.norm(estimate.means - exact.means, axis=1)

@@ -6,13 +6,13 @@ import flint
 import numpy as np
 import pytest
 
-from constructions.bounds import gamma
 from constructions.compiler import Head, Layer, Mlp, hidden_layout, lower, lower_head, lower_mlp
 from constructions.em_class import TaskClass, split_tolerance
 from constructions.em_transformer import E_STEP, M_STEP, residual_stream
 from constructions.number_system import FLOAT64, Balls, Rationals
 from constructions.relu_networks import square_network
 from constructions.residual_stream import ResidualStream
+from constructions.rounding_error import gamma
 from constructions.weights import LayerWeights
 
 UNIT = 2.0**-53

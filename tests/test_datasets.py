@@ -8,9 +8,9 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits, load_iris, load_wine
 
-from constructions.bounds import gamma
 from constructions.datasets import BUNDLED, load_bundled, load_file, load_start, load_synthetic
 from constructions.errors import InputError
+from constructions.rounding_error import gamma
 
 UNIT = 2.0**-53
 SHAPES = {"iris": (150, 4), "wine": (178, 13), "digits": (1797, 7)}

@@ -7,8 +7,8 @@ from scipy.stats import multivariate_normal
 from constructions.algorithms import metrics
 from constructions.algorithms.em import em, em_step, log_em_step, log_joint, log_responsibilities, m_step
 from constructions.algorithms.sampling import Mixture
-from constructions.bounds import gamma
 from constructions.datasets import load_bundled, load_start
+from constructions.rounding_error import gamma
 
 UNIT = 2.0**-53
 

@@ -5,7 +5,7 @@ from math import exp, inf, log, nan, tanh
 import numpy as np
 import pytest
 
-from constructions import bounds
+from constructions import bounds, rounding_error
 from constructions.em_class import Approximation, TaskClass, split_tolerance
 from constructions.errors import InputError
 from constructions.relu_networks import chord_error, lemma_f4_units
@@ -30,8 +30,8 @@ def test_errors_and_networks_follow_from_the_sizes():
     assert networks["square"].units == 2 * 13
     assert (networks["log"].w <= 0).all()  # left-facing
     ends = np.exp([-9.0, 5.0, 6.0])  # exact at the ends, constant beyond the upper one
-    np.testing.assert_allclose(networks["log"](ends), [-9, 5, 5], rtol=bounds.gamma(200, UNIT))
-    np.testing.assert_allclose(networks["square"](np.array([6.0, -6.0])), 36, rtol=bounds.gamma(100, UNIT))
+    np.testing.assert_allclose(networks["log"](ends), [-9, 5, 5], rtol=rounding_error.gamma(200, UNIT))
+    np.testing.assert_allclose(networks["square"](np.array([6.0, -6.0])), 36, rtol=rounding_error.gamma(100, UNIT))
     assert Approximation("floor", 9.0, 0.0, 31, 6.0, 13).log_units == 31
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from constructions import em_command
 from constructions.algorithms.em import log_em_step
-from constructions.bounds import gamma
 from constructions.datasets import load_bundled
+from constructions.rounding_error import gamma
 
 KEYS = {
     "schema", "versions", "weights", "means", "reference", "errors", "bounds", "resources", "samples_used",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from constructions.bounds import gamma
+from constructions.rounding_error import gamma
 
 SMALL = ["--radius", 3, "--tolerance", 1, "--max-dim", 3, "--max-components", 5]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from constructions import bounds
+from constructions import bounds, rounding_error
 from constructions.algorithms.em import em_step, log_em_step
 from constructions.algorithms.sampling import Mixture
 from constructions.compiler import Head, Layer, Mlp
@@ -77,7 +77,7 @@ def test_the_rounding_allowance_is_for_both_sides_and_for_copies_that_differ(iri
     first = iris_run.steps[0]
     smallest = min(start.weights.min(), first.exact.weights.min())
     sides = [
-        bounds.rounding(approximation, samples, start.means, smallest, iris_run.diameter, torch.float64)
+        rounding_error.allowance(approximation, samples, start.means, smallest, iris_run.diameter, torch.float64)
         for approximation in (iris_run.em.approximation, None)
     ]
     assert first.rounding.mean == sides[0].mean + sides[1].mean
@@ -155,13 +155,13 @@ def test_a_bound_between_the_diameter_and_twice_it_is_vacuous():
 def test_the_allowance_uses_the_smaller_of_old_and_new_weight(monkeypatch):
     """A component that loses nearly all its weight: the exact new weight is what the allowance must see."""
     seen = []
-    rounding = bounds.rounding
+    rounding = rounding_error.allowance
 
     def spy(approximation, samples, means, smallest, *rest):
         seen.append(smallest)
         return rounding(approximation, samples, means, smallest, *rest)
 
-    monkeypatch.setattr(bounds, "rounding", spy)
+    monkeypatch.setattr(rounding_error, "allowance", spy)
     samples = np.zeros((20, 1))
     samples[-1] = 1.0
     result = run(build_em(1), samples, Mixture(np.array([0.5, 0.5]), np.array([[0.0], [6.0]])))

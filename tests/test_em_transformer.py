@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from constructions import bounds, em_transformer, resources
+from constructions import bounds, em_transformer, resources, rounding_error
 from constructions.algorithms.em import em_step, log_responsibilities
 from constructions.algorithms.sampling import Mixture
 from constructions.em_class import TaskClass, split_tolerance
@@ -37,7 +37,7 @@ def test_encode_puts_samples_and_initial_parameters_in_place(small_em, task):
         expected[i, place["one"]] = 1
         expected[i, place["component"] + k] = 1
     # ‖μ‖² may be summed in another order; everything else is copied.
-    np.testing.assert_allclose(tokens, expected, rtol=bounds.gamma(2 * 3, UNIT), atol=0)
+    np.testing.assert_allclose(tokens, expected, rtol=rounding_error.gamma(2 * 3, UNIT), atol=0)
     others = np.arange(71) != place["sq_norm"]
     assert np.array_equal(tokens[:, others], expected[:, others])
 
@@ -45,8 +45,8 @@ def test_encode_puts_samples_and_initial_parameters_in_place(small_em, task):
 def both_roundings(em, x, means, smallest):
     """What floating point may add to the transformer and to the exact step that it is compared with."""
     diameter, _ = bounds.diameter(x)
-    parts = [bounds.rounding(a, x, means, smallest, diameter, torch.float64) for a in (em.approximation, None)]
-    return bounds.Rounding(sum(part.mean for part in parts), sum(part.log_weight for part in parts))
+    parts = [rounding_error.allowance(a, x, means, smallest, diameter, torch.float64) for a in (em.approximation, None)]
+    return rounding_error.Allowance(sum(part.mean for part in parts), sum(part.log_weight for part in parts))
 
 
 def stream_part(em, tokens, name, size):
@@ -71,7 +71,7 @@ def test_the_layers_part_by_part(small_em, task):
     # log of the responsibilities by the chords, padding included: log_δ(0) is finite.
     padded = attended.numpy()[:, stream["w"]]
     log_scale = small_em.approximation.log_a + 1
-    rounding = bounds.gamma(2 * (small_em.approximation.log_units + stream.width), UNIT) * log_scale
+    rounding = rounding_error.gamma(2 * (small_em.approximation.log_units + stream.width), UNIT) * log_scale
     assert np.abs(after_e.numpy()[:, stream["log_w"]] - networks["log"](padded)).max() <= 2 * rounding
     for cleared in ("log_pi", "pi", "mu", "sq_norm"):
         assert not after_e.numpy()[:, stream[cleared]].any()
@@ -80,17 +80,19 @@ def test_the_layers_part_by_part(small_em, task):
 
     attended = m_step.attention(after_e)
     new_weights = w.mean(axis=0)
-    assert np.abs(stream_part(small_em, attended, "pi", count) - new_weights).max() <= bounds.gamma(50, UNIT)
+    assert np.abs(stream_part(small_em, attended, "pi", count) - new_weights).max() <= rounding_error.gamma(50, UNIT)
     b = np.exp(stream_part(small_em, after_e, "log_w", count))
     means = (b / b.sum(axis=0)).T @ x
     carried = means[np.arange(20) % count]
     # softmax of scores of size log A + 1, summed over 20 samples
-    allowed = np.linalg.norm(x, axis=1).max() * bounds.gamma(2 * (20 + 16 * log_scale + bounds.EXP_UNITS), UNIT)
+    allowed = np.linalg.norm(x, axis=1).max() * rounding_error.gamma(
+        2 * (20 + 16 * log_scale + rounding_error.EXP_UNITS), UNIT
+    )
     assert np.abs(stream_part(small_em, attended, "mu", dim) - carried).max() <= allowed
 
     after_m = m_step.mlp(attended)
     sq_norm = networks["square"](attended.numpy()[:, stream["mu"]]).sum(axis=1)
-    rounding = bounds.gamma(2 * 7 * small_em.approximation.pieces + 2 * stream.width, UNIT)
+    rounding = rounding_error.gamma(2 * 7 * small_em.approximation.pieces + 2 * stream.width, UNIT)
     assert np.abs(after_m.numpy()[:, stream["sq_norm"].start] - sq_norm).max() <= 2 * rounding * sq_norm.max()
     for cleared in ("w", "log_w"):
         assert not after_m.numpy()[:, stream[cleared]].any()
@@ -130,7 +132,7 @@ def test_read_out_is_the_mean_over_the_tokens_of_a_component(small_em, rng):
     mixture = read_out(small_em, tokens, 3, 5)
     assert np.array_equal(mixture.weights, np.arange(5.0))  # of the first token
     np.testing.assert_allclose(
-        mixture.means, [values[k::5].mean(axis=0) for k in range(5)], rtol=0, atol=bounds.gamma(40, UNIT) * 4
+        mixture.means, [values[k::5].mean(axis=0) for k in range(5)], rtol=0, atol=rounding_error.gamma(40, UNIT) * 4
     )
 
 

@@ -8,7 +8,7 @@ from sklearn.mixture import GaussianMixture
 
 from constructions.algorithms import metrics
 from constructions.algorithms.sampling import Mixture
-from constructions.bounds import gamma
+from constructions.rounding_error import gamma
 
 UNIT = 2.0**-53
 

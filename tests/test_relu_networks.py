@@ -9,7 +9,6 @@ import mpmath
 import numpy as np
 import pytest
 
-from constructions.bounds import gamma
 from constructions.number_system import Balls, Rationals
 from constructions.relu_networks import (
     ReluNetwork,
@@ -22,6 +21,7 @@ from constructions.relu_networks import (
     square_network,
     square_pieces,
 )
+from constructions.rounding_error import gamma
 
 UNIT = 2.0**-53
 ORIENTATIONS = ["left", "right"]

@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.distance import pdist
 
 from constructions.algorithms.sampling import Mixture, random_mixture, sample
-from constructions.bounds import gamma
+from constructions.rounding_error import gamma
 
 UNIT = 2.0**-53
 

@@ -10,7 +10,7 @@ from jaxtyping import TypeCheckError
 from torch import Tensor
 
 from constructions import transformer as module
-from constructions.bounds import EXP_UNITS, gamma
+from constructions.rounding_error import EXP_UNITS, gamma
 from constructions.transformer import AttentionHead, AttentionLayer, MlpLayer, Transformer, TransformerLayer
 from constructions.weights import Activation, HeadWeights, LayerWeights, TransformerWeights
 

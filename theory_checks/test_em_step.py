@@ -9,7 +9,7 @@ import torch
 from hypothesis import strategies as st
 from scipy.special import log_softmax
 
-from constructions import bounds
+from constructions import bounds, rounding_error
 from constructions.algorithms.em import log_joint
 from constructions.algorithms.metrics import mean_error
 from constructions.algorithms.sampling import Mixture
@@ -87,7 +87,7 @@ def _judge_e_step(
     exact = log_softmax(log_joint(x, np.log(start.weights), start.means), axis=1)
     diameter, _ = bounds.diameter(x)
     allowance = sum(
-        bounds.rounding(a, x, start.means, float(start.weights.min()), diameter, torch.float64).log_weight
+        rounding_error.allowance(a, x, start.means, float(start.weights.min()), diameter, torch.float64).log_weight
         for a in (em.approximation, None)
     )
     name = f"{task.name} {'later' if logit_error else 'first'} step"
@@ -180,7 +180,7 @@ def _m_step(em: EmTransformer, name: str, x: np.ndarray, w: np.ndarray, bound: M
     exact = (w.T @ x) / w.sum(axis=0)[:, None]
     diameter, _ = bounds.diameter(x)
     for i in range(k):
-        rounding = bounds.rounding(em.approximation, x, exact, float(weights[i]), diameter, torch.float64)
+        rounding = rounding_error.allowance(em.approximation, x, exact, float(weights[i]), diameter, torch.float64)
         limit = bound(em.approximation, diameter, float(weights[i]), 0.0) + rounding.mean
         error = float(np.linalg.norm(estimate.means[i] - exact[i]))
         yield compare(error, limit, f"{name} mean {i}", trivial=diameter)

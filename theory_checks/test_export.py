@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from safetensors import safe_open
 
-from constructions import bounds, em_command
+from constructions import bounds, em_command, rounding_error
 from constructions.em_class import Approximation
 from theory_checks.ledger import Verdict, compare, require, statement
 
@@ -85,7 +85,7 @@ def _judge_step(
     initial = np.exp(before[0, where["log_pi"]][:k].astype(float))
     diameter, _ = bounds.diameter(x)
     dtype = torch.float64 if after.dtype == np.float64 else torch.float32
-    once = bounds.rounding(approximation, x, entering, float(min(pi.min(), initial.min())), diameter, dtype)
+    once = rounding_error.allowance(approximation, x, entering, float(min(pi.min(), initial.min())), diameter, dtype)
     mean, log_weight = 2 * once.mean, 2 * once.log_weight
 
     off = np.linalg.norm((found[:, where["mu"]] - mu).astype(float), axis=1).max()

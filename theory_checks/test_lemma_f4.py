@@ -9,7 +9,6 @@ from math import exp, log
 import numpy as np
 import sympy
 
-from constructions.bounds import EXP_UNITS, gamma
 from constructions.relu_networks import (
     Orientation,
     ReluNetwork,
@@ -19,6 +18,7 @@ from constructions.relu_networks import (
     log_network,
     log_segments,
 )
+from constructions.rounding_error import EXP_UNITS, gamma
 from theory_checks.ledger import Verdict, compare, require, statement
 
 UNIT = 2.0**-53

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from constructions.bounds import gamma
 from constructions.relu_networks import ReluNetwork, square_network, square_pieces
+from constructions.rounding_error import gamma
 from theory_checks.ledger import Verdict, compare, require, statement
 
 UNIT = 2.0**-53

@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from constructions import bounds
+from constructions import bounds, rounding_error
 from constructions.em_transformer import encode, read_out
 from theory_checks import instances, subjects
 from theory_checks.ledger import Verdict, compare, statement
 from theory_checks.subjects import SMALL_CLASS
 
 
-@statement("rounding", source="rounding analysis (bounds.rounding)", text="ours", evidence="sampled")
+@statement("rounding", source="rounding analysis (rounding_error.allowance)", text="ours", evidence="sampled")
 def rounding(
     rng: np.random.Generator,
     *,
     narrow: torch.dtype = torch.float32,
-    allowance: Callable[..., bounds.Rounding] = bounds.rounding,
+    allowance: Callable[..., rounding_error.Allowance] = rounding_error.allowance,
 ) -> Iterator[Verdict]:
     """One EM step of the same weights on the same tokens differs between float32 and float64 by at most the allowance.
 
@@ -53,9 +53,9 @@ def rounding(
             tokens, entering = output, ours
 
 
-def _in_float64(*arguments: Any) -> bounds.Rounding:
+def _in_float64(*arguments: Any) -> rounding_error.Allowance:
     """The allowance with the dtype, the last argument, replaced."""
-    return bounds.rounding(*(*arguments[:-1], torch.float64))
+    return rounding_error.allowance(*(*arguments[:-1], torch.float64))
 
 
 rounding.control("bfloat16 arithmetic under float32's allowance", narrow=torch.bfloat16)

@@ -8,7 +8,7 @@ from math import log
 import numpy as np
 from scipy.special import log_softmax, softmax
 
-from constructions import bounds
+from constructions import bounds, rounding_error
 from theory_checks.ledger import Verdict, compare, statement
 
 UNIT = 2.0**-53
@@ -32,7 +32,7 @@ def logit_pairs(rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray, np.
 def rounding(u: np.ndarray, v: np.ndarray) -> float:
     """Rounding of two log-softmaxes: a few units of their size, and γ_n for each sum."""
     size = max(np.abs(u).max(), np.abs(v).max()) + log(len(u)) + 1
-    return float(2 * (8 * size + 2 * len(u) + 2 * bounds.EXP_UNITS) * UNIT)
+    return float(2 * (8 * size + 2 * len(u) + 2 * rounding_error.EXP_UNITS) * UNIT)
 
 
 @statement("lemma-f7", source="Lemma F.7 (Lin et al. 2024, Lemma 18)", text="recovered", evidence="sampled")
