@@ -19,7 +19,7 @@ def test_tilt_is_attained_by_two_points():
     spread = 1.3
     logits = np.array([-spread / 4, spread / 4])
     p, q = softmax(logits), softmax(-logits)
-    assert 0.5 * np.abs(p - q).sum() == pytest.approx(bounds.tilt(spread), rel=16 * UNIT)
+    assert 0.5 * np.abs(p - q).sum() == pytest.approx(bounds.tilt(spread), rel=16 * UNIT, abs=0)
     assert bounds.tilt(0) == 0
     assert bounds.tilt(1e9) == 1
 
@@ -40,13 +40,13 @@ def test_floor_is_attained():
     """P2 with b = a + mass on a new point, as the log network's floor adds it."""
     a, b = np.array([2.0, 3.0, 0.0]), np.array([2.0, 3.0, 6.0])
     distance = 0.5 * np.abs(a / a.sum() - b / b.sum()).sum()
-    assert bounds.floor(np.abs(a - b).sum(), 11.0) == pytest.approx(distance, rel=8 * UNIT)
+    assert bounds.floor(np.abs(a - b).sum(), 11.0) == pytest.approx(distance, rel=8 * UNIT, abs=0)
 
 
 def test_floor_share():
     r, weight = 0.3, 0.02
     expected = 1 / (1 + 1000 * exp(chord_slope(r)) * weight)
-    assert bounds.floor_share(log(1000), r, weight) == pytest.approx(expected, rel=64 * UNIT)
+    assert bounds.floor_share(log(1000), r, weight) == pytest.approx(expected, rel=64 * UNIT, abs=0)
     assert bounds.floor_share(log(1000), r, 0.0) == 1
     assert bounds.floor_share(5000.0, r, weight) == 0  # beyond the range of exp
     assert 0 < bounds.floor_share(702.0, 1e-9, 0.5) < 1e-300
@@ -58,10 +58,10 @@ def test_m_step_is_the_sum_of_its_three_terms():
     approximation = Approximation("floor", 9.0, 0.0, 31, 5.0, 13)
     g = chord_error(9.0 / 31)
     share = tanh(0.07 / 4) + tanh(g / 4) + bounds.floor_share(9.0, 9.0 / 31, 0.2)
-    assert bounds.m_step(approximation, 7.0, 0.2, 0.07) == pytest.approx(7 * share, rel=64 * UNIT)
+    assert bounds.m_step(approximation, 7.0, 0.2, 0.07) == pytest.approx(7 * share, rel=64 * UNIT, abs=0)
     paper = Approximation("paper", 9.0, 9.0, 31, 5.0, 13)
     share = tanh(0.07 / 4) + tanh(chord_error(18.0 / 31) / 4)
-    assert bounds.m_step(paper, 7.0, 0.2, 0.07) == pytest.approx(7 * share, rel=64 * UNIT)
+    assert bounds.m_step(paper, 7.0, 0.2, 0.07) == pytest.approx(7 * share, rel=64 * UNIT, abs=0)
 
 
 def test_a_lost_component_makes_the_bound_vacuous():
@@ -74,7 +74,7 @@ def test_diameter_exactly_and_as_an_upper_bound(rng):
     x = x[np.argsort(np.linalg.norm(x, axis=1))]  # the farthest pair is in the last one
     value, kind = bounds.diameter(x)
     assert kind == "exact"
-    assert value == pytest.approx(pdist(x).max(), rel=8 * UNIT)
+    assert value == pytest.approx(pdist(x).max(), rel=8 * UNIT, abs=0)
     assert bounds.diameter(x[:1]) == (0.0, "exact")
     many = rng.standard_normal((bounds.EXACT_DIAMETER_LIMIT + 1, 2))
     value, kind = bounds.diameter(many)

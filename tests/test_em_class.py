@@ -50,11 +50,11 @@ def test_the_tolerance_is_kept_with_every_part_used(task_class, fraction):
     for approximation, log_share, square_share in ((floor, 3, 3), (paper, 2, 2)):  # every part keeps to its own share
         assert b * approximation.log_error <= tolerance / log_share
         assert b * d * approximation.square_error / 4 <= tolerance / square_share * (1 + 8 * UNIT)
-    assert floor.log_a == pytest.approx(log(6 * b / (tolerance * low)), rel=8 * UNIT)
+    assert floor.log_a == pytest.approx(log(6 * b / (tolerance * low)), rel=8 * UNIT, abs=0)
     assert (floor.log_high, paper.log_high) == (0, paper.log_a)
     assert paper.log_a >= 2 * b**2 + log(1 / low) + paper.logit_error(d)  # no responsibility below 1/A
     assert paper.segments + 1 == lemma_f4_units(paper.log_a, tolerance / (2 * b))  # the width of the lemma
-    assert paper.chord_width == pytest.approx(2 * paper.log_a / paper.segments, rel=8 * UNIT)
+    assert paper.chord_width == pytest.approx(2 * paper.log_a / paper.segments, rel=8 * UNIT, abs=0)
     if floor.segments > 10 and floor.pieces > 10:  # rounding up to whole chords costs little
         worst = 2 * b * (tanh(floor.logit_error(d) / 4) + tanh(floor.log_error / 4) + 1 / (1 + exp(floor.log_a) * low))
         assert worst > 0.6 * tolerance
