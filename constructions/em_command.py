@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 
-from constructions import em_report, weights_file
-from constructions.command_line import Parser, Progress, require_writable, run_command, write_all
+from constructions import em_report, outputs
+from constructions.command_line import Parser, Progress, run_command
 from constructions.datasets import (
     BUNDLED,
     PREPARATION,
@@ -29,10 +26,8 @@ from constructions.em_run import EmRun, run
 from constructions.em_transformer import build, predict_size, validate, validate_samples
 from constructions.errors import InputError
 
-DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
 RADIUS, MIN_WEIGHT, TOLERANCE = 10.0, 0.01, 0.1
-EXPORTED = ("transformer.safetensors", "input.npy", "output.npy", "result.json")
-LARGEST_LAYERS, LARGEST_DIM, LARGEST_NUMBERS = 10_000, 4096, 2**28  # the last: N·d of synthetic samples, 2 GiB
+LARGEST_DIM, LARGEST_NUMBERS = 4096, 2**28  # the last: N·d of synthetic samples, 2 GiB
 
 
 def parser() -> Parser:
@@ -87,20 +82,8 @@ def parser() -> Parser:
         default="kmeans++",
         help='kmeans++ (default) or a JSON file {"weights": [...], "means": [[...]]}',
     )
-    p.add_argument("--dtype", choices=tuple(DTYPES), default="float64", help="default: float64")
     p.add_argument("--seed", type=int, default=0, metavar="S", help="seed of synthetic data, subsets and k-means++ (0)")
-    p.add_argument(
-        "--export",
-        type=Path,
-        metavar="DIR",
-        help="write transformer.safetensors, input.npy, output.npy, result.json",
-    )
-    p.add_argument(
-        "--json",
-        metavar="PATH|-",
-        help="write the result as JSON (-: to standard output, and nothing else there)",
-    )
-    p.add_argument("--figure", type=Path, metavar="PATH.png", help="draw errors and bounds, step by step")
+    outputs.add_options(p, "draw errors and bounds, step by step")
     return p
 
 
@@ -112,13 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     if options.layers < 2 or options.layers % 2:
         raise InputError(f"--layers is {options.layers}; it must be even and positive, two layers for each EM step")
-    if options.layers > LARGEST_LAYERS:
-        raise InputError(f"--layers is {options.layers}; it must be at most {LARGEST_LAYERS}")
-    if options.seed < 0:
-        raise InputError(f"--seed is {options.seed}; it must not be negative")
-    if options.figure is not None and options.figure.suffix != ".png":
-        raise InputError(f"--figure is {str(options.figure)!r}; it must end in .png")
-    _require_writable(options)
+    outputs.require(options)
     report = sys.stderr if options.json == "-" else sys.stdout
 
     rng = np.random.default_rng(options.seed)
@@ -133,7 +110,7 @@ def _run(options: argparse.Namespace) -> int:
     start = load_start(options.init, components, data.samples, rng)
     validate(task_class, data.samples, start)
     approximation = split_tolerance(task_class, options.tolerance, options.construction)
-    dtype = DTYPES[options.dtype]
+    dtype = outputs.DTYPES[options.dtype]
     size = predict_size(task_class, approximation, dtype)
     print(
         em_report.preamble(data, components, task_class, approximation, size, options),
@@ -147,25 +124,15 @@ def _run(options: argparse.Namespace) -> int:
     seconds = time.perf_counter() - began
     content = em_report.as_json(result, data, options)
     print(em_report.tables(result, data, content, seconds), file=report)
-    _write(options, result, content)
+    entry = em_report.construction_entry(em, options.tolerance)
+    outputs.write(options, content, lambda: _picture(result), em.transformer, entry, result.tokens, result.output)
     return 0
 
 
-def _require_writable(options: argparse.Namespace) -> None:
-    """Refuse output paths that cannot be written, before any work."""
-    paths = [Path(options.json)] if options.json not in (None, "-") else []
-    paths += [options.figure] if options.figure is not None else []
-    if len(set(paths)) < len(paths):
-        raise InputError(f"--json and --figure are both {str(options.figure)!r}; they must differ")
-    if options.export is not None:
-        if options.export.is_dir():
-            paths += [options.export / name for name in EXPORTED]
-        elif options.export.exists():
-            raise InputError(f"--export is {str(options.export)!r}, which is not a directory")
-        else:
-            paths.append(options.export)
-    for path in paths:
-        require_writable(path)
+def _picture(result: EmRun) -> bytes:
+    from figures.em_step import png
+
+    return png(result)
 
 
 def default_limit(size: int) -> int:
@@ -210,26 +177,3 @@ def _components(options: argparse.Namespace, default: int | None) -> int:
     if default is None:
         raise InputError("--components is missing; a file does not say how many components to fit")
     return default
-
-
-def _write(options: argparse.Namespace, result: EmRun, content: dict[str, Any]) -> None:
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    files: dict[Path, bytes] = {}
-    if options.json not in (None, "-"):
-        files[Path(options.json)] = text.encode()
-    if options.figure is not None:
-        from figures.em_step import png
-
-        files[options.figure] = png(result)
-    if options.export is not None:
-        stored = np.float64 if options.dtype == "float64" else np.float32
-        contents = (
-            weights_file.serialise(result.em.transformer, em_report.construction_entry(result.em, options.tolerance)),
-            em_report.npy(result.tokens.astype(stored)),
-            em_report.npy(result.output.astype(stored)),
-            text.encode(),
-        )
-        files |= {options.export / name: content for name, content in zip(EXPORTED, contents, strict=True)}
-    write_all(files)
-    if options.json == "-":
-        sys.stdout.write(text)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import io
-import platform
 from dataclasses import asdict
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -19,9 +16,9 @@ from constructions.datasets import Dataset
 from constructions.em_class import Approximation, TaskClass
 from constructions.em_run import EmRun
 from constructions.em_transformer import EmTransformer, PredictedSize
+from constructions.outputs import finite, versions
 
 SCHEMA = 1
-LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "safetensors")
 RESTS_ON = {
     "floor": ["e-step", "m-step", "em-step-floor"],
     "paper": ["e-step", "m-step", "em-step-paper"],
@@ -95,29 +92,29 @@ def as_json(result: EmRun, data: Dataset, options: argparse.Namespace) -> dict[s
     final = result.steps[-1]
     return {
         "schema": SCHEMA,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        "versions": versions(),
         **_parameters(final.estimate),
         "reference": _parameters(final.reference),
         "errors": {
             "steps": [
-                {"step": s.step, "mean": _finite(s.mean_error), "log_weight": _finite(s.log_weight_error)}
+                {"step": s.step, "mean": finite(s.mean_error), "log_weight": finite(s.log_weight_error)}
                 for s in result.steps
             ],
             "final": {
-                "mean": _finite(metrics.mean_error(final.estimate, final.reference)),
-                "weight": _finite(metrics.weight_error(final.estimate, final.reference)),
-                "l2": _finite(metrics.l2_error(final.estimate, final.reference)),
+                "mean": finite(metrics.mean_error(final.estimate, final.reference)),
+                "weight": finite(metrics.weight_error(final.estimate, final.reference)),
+                "l2": finite(metrics.l2_error(final.estimate, final.reference)),
             },
         },
         "bounds": {
             "steps": [
                 {
                     "step": s.step,
-                    "mean": _finite(s.mean_bound),
-                    "log_weight": _finite(s.log_weight_bound),
+                    "mean": finite(s.mean_bound),
+                    "log_weight": finite(s.log_weight_bound),
                     "rounding": {
-                        "mean": _finite(s.rounding.mean),
-                        "log_weight": _finite(s.rounding.log_weight),
+                        "mean": finite(s.rounding.mean),
+                        "log_weight": finite(s.rounding.log_weight),
                     },
                     "status": s.status,
                     "reason": s.reason,
@@ -163,13 +160,6 @@ def construction_entry(em: EmTransformer, tolerance: float) -> dict[str, Any]:
             "weights": {"formula": "weights[k] = h[0, pi[k]]", "token": 0, "value": "pi"},
         },
     }
-
-
-def npy(array: np.ndarray) -> bytes:
-    """The bytes of a .npy file."""
-    buffer = io.BytesIO()
-    np.save(buffer, array)
-    return buffer.getvalue()
 
 
 def _metrics(result: EmRun, data: Dataset) -> dict[str, Any]:
@@ -228,13 +218,9 @@ def _is_proper(mixture: Mixture) -> bool:
 
 def _parameters(mixture: Mixture) -> dict[str, Any]:
     return {
-        "weights": [_finite(weight) for weight in mixture.weights],
-        "means": [[_finite(coordinate) for coordinate in mean] for mean in mixture.means],
+        "weights": [finite(weight) for weight in mixture.weights],
+        "means": [[finite(coordinate) for coordinate in mean] for mean in mixture.means],
     }
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 def _components(mixture: Mixture) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from constructions import em_report
+from constructions import em_report, outputs
 from constructions.algorithms.sampling import Mixture
 from constructions.datasets import Dataset
 from constructions.em_run import run
@@ -62,7 +62,7 @@ def test_long_vectors_are_cut_in_the_text_only(small_em, rng):
 
 def test_npy_bytes(tmp_path):
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
-    (tmp_path / "a.npy").write_bytes(em_report.npy(array))
+    (tmp_path / "a.npy").write_bytes(outputs.npy(array))
     again = np.load(tmp_path / "a.npy")
     assert again.dtype == np.float32
     assert np.array_equal(again, array)
