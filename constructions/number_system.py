@@ -1,19 +1,21 @@
-"""The number systems a construction can be lowered to: floats, exact rationals, balls.
+"""The number systems a construction can be lowered to and evaluated in: floats, exact rationals, balls, symbols.
 
 A construction asks for a few operations on arrays and never learns which system it is in.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, Protocol, runtime_checkable
 
 import flint
 import numpy as np
+import sympy
 
 from constructions.weights import Array
 
-Scalar = Any  # float, flint.fmpq or flint.arb
+Scalar = Any  # float, flint.fmpq, flint.arb or sympy.Expr
 Exact = int | float | Fraction  # every float is an exact rational
 
 
@@ -32,6 +34,9 @@ class NumberSystem(Protocol):
 
     def expm1(self, value: Scalar) -> Scalar:
         """e^x - 1 of one scalar, without cancellation."""
+
+    def relu(self, values: Array) -> Array:
+        """Elementwise max(x, 0)."""
 
 
 class Float64:
@@ -52,6 +57,10 @@ class Float64:
     def expm1(self, value: float) -> float:
         """e^x - 1."""
         return float(np.expm1(value))
+
+    def relu(self, values: Array) -> Array:
+        """Elementwise max(x, 0)."""
+        return np.maximum(values, 0.0)
 
 
 class Rationals:
@@ -74,6 +83,10 @@ class Rationals:
         """Refused, like exp."""
         raise TypeError("e^x - 1 is not rational: lower this construction to floats or balls")
 
+    def relu(self, values: Array) -> Array:
+        """Elementwise max(x, 0)."""
+        return _each(lambda value: value if value > 0 else flint.fmpq(0), values)
+
 
 class Balls:
     """Real balls (flint.arb): every result encloses the exact one.
@@ -92,11 +105,47 @@ class Balls:
 
     def exp(self, values: Array) -> Array:
         """Elementwise enclosure of e^x."""
-        return np.array([value.exp() for value in values.ravel()], dtype=object).reshape(values.shape)
+        return _each(lambda value: value.exp(), values)
 
     def expm1(self, value: flint.arb) -> flint.arb:
         """Enclosure of e^x - 1."""
         return value.expm1()
 
+    def relu(self, values: Array) -> Array:
+        """Elementwise enclosure of max(x, 0)."""
+        return _each(lambda value: value.max(flint.arb(0)), values)
+
+
+class Symbols:
+    """Real expressions (sympy): an identity of two of them holds for all real values of their symbols."""
+
+    def number(self, value: Exact) -> sympy.Rational:
+        """The rational itself; a float is converted exactly."""
+        fraction = Fraction(value)
+        return sympy.Rational(fraction.numerator, fraction.denominator)
+
+    def zeros(self, shape: tuple[int, ...]) -> Array:
+        """Object array of zeros."""
+        return np.full(shape, sympy.Integer(0), dtype=object)
+
+    def exp(self, values: Array) -> Array:
+        """Elementwise e^x."""
+        return _each(sympy.exp, values)
+
+    def expm1(self, value: sympy.Expr) -> sympy.Expr:
+        """e^x - 1."""
+        return sympy.exp(value) - 1
+
+    def relu(self, values: Array) -> Array:
+        """Elementwise (x + |x|)/2, the same for all real x; expanded, so that |x| and |−x| are written alike."""
+        return _each(lambda value: (sympy.expand(value) + sympy.Abs(sympy.expand(value))) / 2, values)
+
 
 FLOAT64 = Float64()
+
+
+def _each(function: Callable[[Any], Any], values: Array) -> Array:
+    """The function of every entry, in an object array of the same shape."""
+    result = np.empty(values.size, dtype=object)
+    result[:] = [function(value) for value in values.ravel()]
+    return result.reshape(values.shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, exp, expm1, log, log1p, sqrt
+from math import ceil, exp, expm1, log, log1p, sinh, sqrt
 from typing import Literal
 
 import numpy as np
@@ -106,6 +106,36 @@ def square_network(radius: Scalar, pieces: int, numbers: NumberSystem = FLOAT64)
     a: Array = np.array([h] + [2 * h] * (pieces - 1), dtype=dtype)
     w: Array = np.full(pieces, one, dtype=dtype)
     return ReluNetwork(np.append(w, -w), np.append(b, b), np.append(a, a))
+
+
+def inverse_sqrt_network(
+    log_low: Scalar, log_high: Scalar, segments: int, numbers: NumberSystem = FLOAT64
+) -> ReluNetwork:
+    """Chords of 1/√x between the knots t_i = low·e^{ir}, i = 0..n, r = log(high/low)/n (Remark G.2, ours).
+
+    t_n^{−1/2} + Σ_{i=1}^{n−1} t_i^{−3/2}(q³−1)/(q(q+1)) relu(t_i − x) + t_n^{−3/2} q²/(q+1) relu(t_n − x), q = e^{r/2}:
+    the slope on [t, q²t] is −t^{−3/2}/(q(q+1)). All terms are non-negative, so it is backward stable: constant right of
+    `high`, first chord continued left of `low`. On the interval 1/√x ≤ ρ(x) ≤ (1 + inverse_sqrt_error(r))/√x.
+    """
+    one, zero = numbers.number(1), numbers.number(0)
+    r = (log_high - log_low) / segments
+    log_knots: Array = np.array([log_high - (segments - i) * r for i in range(1, segments + 1)], dtype=type_of(zero))
+    minus_half, minus_three_halves = (numbers.exp(-power * log_knots / 2) for power in (1, 3))
+    q = numbers.exp(np.array([r / 2], dtype=type_of(zero)))[0]
+    # q³ − 1 = expm1(3r/2): without cancellation when the chords are short
+    a = minus_three_halves * (numbers.expm1(3 * r / 2) / (q * (q + one)))
+    a[-1] = minus_three_halves[-1] * (q * q / (q + one))
+    w, knots = np.full(segments, -one, dtype=a.dtype), numbers.exp(log_knots)
+    return ReluNetwork(np.append(w, [zero]), np.append(knots, [one]), np.append(a, [minus_half[-1]]))
+
+
+def inverse_sqrt_error(r: float) -> float:
+    """κ(r) = ((1 + 2cosh(r/2))/3)^{3/2}/cosh(r/4) − 1 ≤ 3r²/32·e^{r²/24}: relative error of a chord of x^{−1/2}.
+
+    With S = sinh²(r/4) it is (1 + 4S/3)^{3/2}(1 + S)^{−1/2} − 1, accurate for small r.
+    """
+    square = sinh(r / 4) ** 2
+    return expm1(1.5 * log1p(4 * square / 3) - 0.5 * log1p(square))
 
 
 def identity_network(scale: Exact, numbers: NumberSystem = FLOAT64) -> ReluNetwork:

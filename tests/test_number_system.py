@@ -1,14 +1,15 @@
-"""Floats, rationals and balls through one interface."""
+"""Floats, rationals, balls and expressions through one interface."""
 
 from fractions import Fraction
 
 import flint
 import numpy as np
 import pytest
+import sympy
 
-from constructions.number_system import FLOAT64, Balls, Float64, NumberSystem, Rationals
+from constructions.number_system import FLOAT64, Balls, Float64, NumberSystem, Rationals, Symbols
 
-SYSTEMS = [FLOAT64, Rationals(), Balls()]
+SYSTEMS = [FLOAT64, Rationals(), Balls(), Symbols()]
 IDS = [type(system).__name__ for system in SYSTEMS]
 
 
@@ -69,3 +70,44 @@ def test_balls_enclose(bits):
         assert float(exponentials[1, 1].rad() / exponentials[1, 1].mid()) < 800 * 2.0 ** (2 - bits)
         tiny = Balls().expm1(Balls().number(2.0**-300))
         assert float(tiny.rad() / tiny.mid()) < 2.0 ** (2 - bits)
+
+
+@pytest.mark.parametrize("numbers", SYSTEMS, ids=IDS)
+def test_relu_in_every_system(numbers):
+    values = np.array([[numbers.number(x) for x in row] for row in ((-3, 0, 7), (Fraction(-1, 4), 0.25, 11))])
+    before, got = values.copy(), numbers.relu(values)
+    assert got.shape == (2, 3)
+    assert got.dtype == values.dtype
+    expected = [[0, 0, 7], [0, Fraction(1, 4), 11]]
+    assert all(got[place] == numbers.number(expected[place[0]][place[1]]) for place in np.ndindex(2, 3))
+    assert np.array_equal(values, before)
+
+
+def test_relu_of_a_ball_across_zero():
+    """[-1, 3] becomes an enclosure of [0, 3]."""
+    (got,) = Balls().relu(np.array([flint.arb(1, 2)], dtype=object))
+    assert got.contains(flint.arb(0))
+    assert got.contains(flint.arb(3))
+    assert not got.contains(flint.arb(-1.5))
+
+
+def test_symbols_are_exact():
+    assert Symbols().number(Fraction(-2, 3)) == sympy.Rational(-2, 3)
+    assert Symbols().number(0.1) == sympy.Rational(*(0.1).as_integer_ratio())
+    assert isinstance(Symbols().number(0.5), sympy.Rational)
+    assert Symbols().zeros((2, 3)).dtype == object
+
+
+def test_symbolic_functions():
+    """relu(x) - relu(-x) = x for all real x: |x| and |-x| are written alike, however x is."""
+    x, y, z = sympy.symbols("x y z", real=True)
+    plus = np.array([x * (y - z), x], dtype=object)
+    minus = np.array([x * z - x * y, -x], dtype=object)
+    for first, second in zip(Symbols().relu(plus), Symbols().relu(minus), strict=True):
+        assert len(first.atoms(sympy.Abs) | second.atoms(sympy.Abs)) == 1
+    difference = Symbols().relu(plus) - Symbols().relu(minus)
+    assert [sympy.expand(entry) for entry in difference] == [x * y - x * z, x]
+    (relu,) = Symbols().relu(np.array([x], dtype=object))
+    assert [relu.subs(x, value) for value in (-5, 0, 3)] == [0, 0, 3]
+    assert list(Symbols().exp(np.array([x, sympy.Integer(0)], dtype=object))) == [sympy.exp(x), 1]
+    assert Symbols().expm1(x) == sympy.exp(x) - 1

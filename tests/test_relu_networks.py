@@ -1,8 +1,8 @@
-"""Lemmas F.4 and F.5: sizes, weights and errors of the chord networks."""
+"""Lemmas F.4 and F.5, and 1/√x for Remark G.2: sizes, weights and errors of the chord networks."""
 
 from fractions import Fraction
 from itertools import pairwise
-from math import ceil, exp, log
+from math import ceil, exp, log, sqrt
 
 import flint
 import mpmath
@@ -15,6 +15,8 @@ from constructions.relu_networks import (
     chord_error,
     chord_slope,
     identity_network,
+    inverse_sqrt_error,
+    inverse_sqrt_network,
     lemma_f4_units,
     log_network,
     log_segments,
@@ -202,3 +204,78 @@ def test_a_network_is_evaluated_at_any_shape():
     network = square_network(exp(1), 5)
     assert network(x).shape == (2, 3)
     assert network(x)[1, 2] == network(np.array(1.0))
+
+
+def inverse_sqrt_weight_error(span: float) -> float:
+    """Relative error of a weight or knot of the network for 1/√x, |log t_i| ≤ span.
+
+    The logarithm of a knot has three roundings of at most span·u, in a weight multiplied by 3/2 and rounded once more:
+    (3/2)·4·span·u; exp, q, expm1, the products and the quotient add at most 2u each.
+    """
+    return (6 * span + 20) * UNIT
+
+
+@pytest.mark.parametrize(("low", "high", "segments"), [(-2.0, 3.0, 1), (-5.0, 7.0, 11), (-0.5, 0.25, 101)])
+def test_the_chords_of_the_inverse_root(low, high, segments):
+    """1/√x at the knots; κ(r) above it where x/t = (1 + q + q²)/3; in between elsewhere, never increasing.
+
+    All terms are non-negative, so a sum of n + 1 of them is right to γ_{n+3} and the error of its weights; a knot that
+    is off by a relative η adds w·η·t to a term a(t − x), at most (q + 1)·η/√x in all: slope·t is below 1/√t.
+    """
+    network = inverse_sqrt_network(low, high, segments)
+    r = (high - low) / segments
+    assert network.units == segments + 1
+    assert (network.a > 0).all()
+    assert (np.diff(network.b[:-1]) > 0).all()
+    assert (network.w[-1], network.b[-1]) == (0, 1)
+    assert (network.w[:-1] == -1).all()
+    error = inverse_sqrt_weight_error(max(-low, high))
+    allowed = gamma(segments + 4, UNIT) + (2 * exp(r / 2) + 4) * error
+    knots, q = np.exp(low + r * np.arange(segments + 1)), exp(r / 2)
+    worst = knots[:-1] * (1 + q + q * q) / 3
+    for x, expected in ((knots, 0.0), (worst, inverse_sqrt_error(r))):
+        assert np.abs(np.sqrt(x) * network(x) - 1 - expected).max() <= allowed
+    inside = np.exp(np.linspace(low, high, 1009))
+    gap = np.sqrt(inside) * network(inside) - 1
+    assert gap.min() >= -allowed
+    assert gap.max() <= inverse_sqrt_error(r) + allowed
+    assert np.diff(network(inside)).max() <= allowed * network(inside).max()
+    # constant right of `high`; the first chord continued to 0: t^{-1/2}(1 + 1/(q(q + 1)))
+    assert network(np.array([exp(high) * 1.5]))[0] == pytest.approx(exp(-high / 2), rel=allowed, abs=0)
+    assert network(np.array([3 * exp(high)]))[0] == network(np.array([99 * exp(high)]))[0]
+    assert network(np.zeros(1))[0] == pytest.approx(exp(-low / 2) * (1 + 1 / (q * (q + 1))), rel=allowed, abs=0)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-11.0, 0.0), (-7.0, 7.0), (-400.0, 400.0)])
+def test_float_weights_of_the_inverse_root_are_near_the_exact_ones(low, high):
+    floats = inverse_sqrt_network(low, high, 97)
+    with flint.ctx.workprec(2048):
+        exact = inverse_sqrt_network(Balls().number(low), Balls().number(high), 97, Balls())
+        for name in ("w", "b", "a"):
+            for value, ball in zip(getattr(floats, name).tolist(), getattr(exact, name), strict=True):
+                assert abs(flint.arb(value) - ball) <= abs(ball) * inverse_sqrt_weight_error(max(-low, high))
+
+
+@pytest.mark.parametrize("r", [1e-7, 1e-3, 0.1, 1.0, 5.0])
+def test_inverse_sqrt_error_against_high_precision(r):
+    """The largest √x·chord(x) − 1 on [1, e^r], from the chord itself; sinh, squares, log1p and expm1 add 2u each."""
+    with mpmath.workdps(60):
+        q = mpmath.exp(mpmath.mpf(r) / 2)
+        worst = (1 + q + q * q) / 3
+        kappa = mpmath.sqrt(worst) * (1 - (worst - 1) / (q * (q + 1))) - 1
+        closed = ((1 + 2 * mpmath.cosh(mpmath.mpf(r) / 2)) / 3) ** mpmath.mpf("1.5") / mpmath.cosh(
+            mpmath.mpf(r) / 4
+        ) - 1
+        assert abs(kappa - closed) < mpmath.mpf(10) ** -50
+        for x in (worst * mpmath.mpf("1.01"), worst / mpmath.mpf("1.01")):  # a maximum
+            assert mpmath.sqrt(x) * (1 - (x - 1) / (q * (q + 1))) - 1 < kappa
+        assert float(kappa) == pytest.approx(inverse_sqrt_error(r), rel=40 * UNIT * (1 + r), abs=0)
+        assert kappa <= 3 * mpmath.mpf(r) ** 2 / 32 * mpmath.exp(mpmath.mpf(r) ** 2 / 24)
+
+
+def test_one_chord_of_the_inverse_root_by_hand():
+    """From 1 to 4 (q = 2): 1/2 + (4 − x)/6, a third above 1/√x at the most, √(7/3)·(1/2 + 5/18) − 1 = κ."""
+    network = inverse_sqrt_network(0.0, log(4), 1)
+    allowed = 3 * inverse_sqrt_weight_error(log(4))
+    assert network(np.array([1.0, 2.5, 4.0])) == pytest.approx([1, 0.75, 0.5], rel=allowed, abs=0)
+    assert inverse_sqrt_error(log(4)) == pytest.approx(sqrt(7 / 3) * (7 / 9) - 1, rel=100 * UNIT, abs=0)
