@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -48,8 +49,12 @@ PREPARATION = (
 )
 
 
-def load_bundled(name: str, components: int, dim: int | None, count: int | None, rng: np.random.Generator) -> Dataset:
+def load_bundled(
+    name: str, components: int, dim: int | None, count: int | None, rng: np.random.Generator, centred: bool = True
+) -> Dataset:
     """A data set that scikit-learn ships, prepared as PREPARATION says; `count` takes a random subset.
+
+    `centred` False adds the mean again, transformed like the samples: the spectral method needs independent means.
 
     Raises
     ------
@@ -67,9 +72,11 @@ def load_bundled(name: str, components: int, dim: int | None, count: int | None,
         x, labels = x[chosen], labels[chosen]
     if not 1 <= components <= len(x):
         raise InputError(f"there are {components} components but only {len(x)} samples; K must be at most N")
-    x = x - x.mean(axis=0)
+    mean = x.mean(axis=0)
+    x = x - mean
     if bundled.standardise:
-        x = x / _scale(x.std(axis=0), np.abs(loaded.data).max(axis=0))  # type: ignore[attr-defined]
+        scale = _scale(x.std(axis=0), np.abs(loaded.data).max(axis=0))  # type: ignore[attr-defined]
+        x, mean = x / scale, mean / scale
     kept = dim if dim is not None else bundled.principal_components
     if kept is not None:
         if not 1 <= kept <= x.shape[1]:
@@ -77,11 +84,12 @@ def load_bundled(name: str, components: int, dim: int | None, count: int | None,
         _, _, directions = np.linalg.svd(x, full_matrices=False)
         if kept > len(directions):
             raise InputError(f"--dim is {kept}; {len(x)} samples have {len(directions)} principal components")
-        x = x @ directions[:kept].T
+        x, mean = x @ directions[:kept].T, directions[:kept] @ mean
     clusters = KMeans(components, n_init=10, random_state=0).fit(x)
     residual = x - clusters.cluster_centers_[clusters.labels_]
-    x = x / _scale(np.sqrt((residual**2).mean(axis=0)), x.std(axis=0))
-    steps = ["centred"]
+    scale = _scale(np.sqrt((residual**2).mean(axis=0)), x.std(axis=0))
+    x = x / scale if centred else x / scale + mean / scale
+    steps = ["centred" if centred else "not centred"]
     steps += ["divided by standard deviations"] if bundled.standardise else []
     steps += [f"first {kept} principal components"] if kept is not None else []
     steps += ["scaled by the k-means residual to about unit noise"]
@@ -109,7 +117,7 @@ def load_file(path: Path) -> Dataset:
     if not path.is_file():
         raise InputError(f"there is no file {str(path)!r}")
     try:
-        array = np.load(path, allow_pickle=False) if path.suffix == ".npy" else _read_csv(path)
+        array = read_npy(path) if path.suffix == ".npy" else _read_csv(path)
         if np.iscomplexobj(array):
             raise TypeError("its numbers are complex")
         samples = np.asarray(array, dtype=np.float64)
@@ -123,6 +131,19 @@ def load_file(path: Path) -> Dataset:
             f"{str(path)!r} holds {samples[row, column]} in row {row}, column {column}; all numbers must be finite"
         )
     return Dataset(str(path), samples, None, None, "taken as it is")
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """The array in a .npy file; InputError if it is damaged, of objects, or larger than memory."""
+    try:
+        array = np.load(path, allow_pickle=False)
+    except MemoryError as error:
+        raise InputError(f"{str(path)!r} claims more numbers than memory holds") from error
+    except (ValueError, OSError, EOFError, SyntaxError, TokenError) as error:
+        raise InputError(f"{str(path)!r} is not an array of numbers: {_first_line(error)}") from error
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{str(path)!r} is not an array of numbers: it holds {type(array).__name__}")
+    return array
 
 
 def load_start(init: str, components: int, samples: Float[np.ndarray, "N d"], rng: np.random.Generator) -> Mixture:

@@ -33,6 +33,13 @@ def random_mixture(dim: int, components: int, separation: float, rng: np.random.
     return Mixture(weights / weights.sum(), means @ rotation)
 
 
+def simplex_mixture(dim: int, components: int, separation: float, rng: np.random.Generator) -> Mixture:
+    """Means (separation/√2)·q_k with orthonormal q_k: independent, all `separation` apart; K ≤ d. Weights as above."""
+    directions, _ = np.linalg.qr(rng.standard_normal((dim, components)))
+    weights = rng.uniform(0.2, 0.8, size=components)
+    return Mixture(weights / weights.sum(), directions.T * (separation / np.sqrt(2)))
+
+
 def sample(
     mixture: Mixture, samples: int, rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, "N d"], Int[np.ndarray, " N"]]:
