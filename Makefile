@@ -9,6 +9,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 
 demo: $(VENV)/installed
 	$(BIN)/python -m constructions.em_transformer --layers 6
+	$(BIN)/python -m constructions.tensor_power_transformer --layers 6 --exact
 
 test: lint types unit checks
 
@@ -30,6 +31,7 @@ figures: $(VENV)/installed
 
 bench: $(VENV)/installed
 	$(BIN)/python tests/bench_em_step.py
+	$(BIN)/python tests/bench_tensor_power.py
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -11,7 +11,18 @@ from matplotlib.figure import Figure
 
 from constructions.command_line import Parser, require_writable, run_command, write_all
 from constructions.errors import InputError
-from figures import em_step, lemma_f4, m_step, residual_stream, style
+from figures import (
+    em_step,
+    lemma_f4,
+    m_step,
+    remark_g2,
+    remark_g3,
+    residual_stream,
+    style,
+    tensor_power,
+    tensor_rounding,
+    theorem_g8,
+)
 
 HERE = Path(__file__).parent
 FIGURES: dict[str, Callable[[], Figure]] = {
@@ -19,6 +30,11 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "m_step": m_step.figure,
     "em_step": em_step.figure,
     "residual_stream": residual_stream.figure,
+    "theorem_g8": theorem_g8.figure,
+    "tensor_rounding": tensor_rounding.figure,
+    "remark_g2": remark_g2.figure,
+    "remark_g3": remark_g3.figure,
+    "tensor_power": tensor_power.figure,
 }
 
 

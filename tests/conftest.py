@@ -74,10 +74,11 @@ class Outcome:
         return json.loads(self.out, parse_constant=pytest.fail)
 
 
-@pytest.fixture
-def em_command(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    """`em_command("--layers", 6)` runs the demo in this process."""
-    from constructions.em_command import main
+Command = Callable[..., Outcome]
+
+
+def in_process(main: Callable[[list[str]], int], capfd: pytest.CaptureFixture[str]) -> Command:
+    """A command without a process of its own."""
 
     def run(*arguments: object) -> Outcome:
         capfd.readouterr()
@@ -85,6 +86,30 @@ def em_command(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
         return Outcome(code, *capfd.readouterr())
 
     return run
+
+
+@pytest.fixture
+def em_command(capfd: pytest.CaptureFixture[str]) -> Command:
+    """`em_command("--layers", 6)` runs the demo in this process."""
+    from constructions.em_command import main
+
+    return in_process(main, capfd)
+
+
+@pytest.fixture
+def tensor_command(capfd: pytest.CaptureFixture[str]) -> Command:
+    """`tensor_command("--layers", 6)` runs the tensor-power demo in this process."""
+    from constructions.tensor_power_command import main
+
+    return in_process(main, capfd)
+
+
+@pytest.fixture
+def spectral_command(capfd: pytest.CaptureFixture[str]) -> Command:
+    """`spectral_command("--data", "wine")` runs the spectral demo in this process."""
+    from constructions.spectral_command import main
+
+    return in_process(main, capfd)
 
 
 @pytest.fixture

@@ -138,3 +138,21 @@ def test_the_noise_of_one_column_is_one():
     clusters = KMeans(3, n_init=10, random_state=0).fit(data.samples)
     residual = data.samples - clusters.cluster_centers_[clusters.labels_]
     assert np.sqrt((residual**2).mean()) == pytest.approx(1, rel=gamma(1000, UNIT), abs=0)
+
+
+@pytest.mark.parametrize(("name", "dim"), [("iris", None), ("wine", 5), ("digits", 11)])
+def test_data_that_is_not_centred_is_the_centred_data_moved(name, dim):
+    centred, moved = (load_bundled(name, 3, dim, None, np.random.default_rng(0), c) for c in (True, False))
+    offset = moved.samples - centred.samples
+    # Numbers below 100, moved by sums and differences of such: some hundred roundings of 1e-14.
+    assert np.abs(offset - offset[0]).max() < 1e-11
+    assert np.linalg.norm(offset[0]) > 1
+    assert "not centred" in moved.preparation
+    assert "not centred" not in centred.preparation
+
+
+def test_the_mean_is_transformed_like_the_samples():
+    """Wine without principal components: a positive column stays positive and keeps its coefficient of variation."""
+    moved = load_bundled("wine", 3, None, None, np.random.default_rng(0), centred=False).samples
+    raw = load_wine().data
+    assert np.allclose(moved.std(axis=0) / moved.mean(axis=0), raw.std(axis=0) / raw.mean(axis=0), rtol=1e-10, atol=0)

@@ -19,14 +19,14 @@ def test_the_ledger_shown_has_every_row_with_its_status() -> None:
     assert shown == {id: made.claim for id, made in REGISTRY.items()}
 
 
-def test_the_demo_shown_is_the_demo(em_command) -> None:
+def test_the_demos_shown_are_the_demos(em_command, tensor_command) -> None:
     """Line by line, apart from the numbers: their last digits are the machine's."""
 
     def words(text: str) -> list[str]:
         return [" ".join(re.sub(r"[-+]?\d[\d.e+-]*", "#", line).split()) for line in text.splitlines()]
 
     shown = words(README)
-    for line in words(em_command("--layers", 6).out):
+    for line in words(em_command("--layers", 6).out) + words(tensor_command("--layers", 6, "--exact").out):
         assert line in shown
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from constructions.algorithms.sampling import Mixture, random_mixture, sample
+from constructions.algorithms.sampling import Mixture, random_mixture, sample, simplex_mixture
 from constructions.rounding_error import gamma
 
 UNIT = 2.0**-53
@@ -50,3 +50,12 @@ def test_draws_are_reproducible():
     first, second, other = (sample(mixture, 13, np.random.default_rng(seed))[0] for seed in (1, 1, 2))
     assert np.array_equal(first, second)
     assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize(("dim", "components"), [(1, 1), (5, 2), (7, 5), (3, 3)])
+def test_simplex_means_are_independent_and_equally_far(dim, components):
+    mixture = simplex_mixture(dim, components, 4.0, np.random.default_rng(2))
+    assert mixture.means.shape == (components, dim)
+    gram = mixture.means @ mixture.means.T
+    assert np.allclose(gram, 8 * np.eye(components), rtol=0, atol=8 * 64 * UNIT)  # 4²/2 on the diagonal
+    assert mixture.weights.sum() == pytest.approx(1, rel=components * UNIT, abs=0)

@@ -1,0 +1,122 @@
+"""What a command leaves behind: checked before any work, written whole, strict JSON (npy: test_em_report.py)."""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from constructions import outputs, weights_file
+from constructions.errors import InputError
+from constructions.tensor_power_transformer import build
+
+NOTHING = {"layers": 4, "seed": 0, "figure": None, "json": None, "export": None, "dtype": "float64"}
+
+
+def options(**given) -> argparse.Namespace:
+    return argparse.Namespace(**NOTHING | given)
+
+
+def test_every_command_has_the_same_options():
+    parser = outputs.Parser()
+    outputs.add_options(parser, "draw it")
+    defaults = parser.parse_args([])
+    assert vars(defaults) == {"dtype": "float64", "export": None, "json": None, "figure": None}
+    given = parser.parse_args(["--dtype", "bfloat16", "--export", "d", "--json", "-", "--figure", "f.png"])
+    assert vars(given) == {"dtype": "bfloat16", "export": Path("d"), "json": "-", "figure": Path("f.png")}
+    assert "draw it" in parser.format_help()
+    with pytest.raises(InputError, match="float16"):
+        parser.parse_args(["--dtype", "float16"])
+    assert list(outputs.DTYPES.items()) == [(name, getattr(torch, name)) for name in ("float64", "float32", "bfloat16")]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"layers": 10_001}, "--layers is 10001; it must be at most 10000"),
+        ({"seed": -1}, "--seed is -1; it must not be negative"),
+        ({"figure": Path("DIR/f.pdf")}, r"--figure is .*f\.pdf'; it must end in \.png"),
+        ({"figure": Path("DIR/f.png"), "json": "DIR/f.png"}, "they must differ"),
+        ({"figure": Path("DIR/absent/f.png")}, "there is no directory"),
+        ({"json": "DIR/absent/r.json"}, "there is no directory"),
+        ({"json": "DIR"}, "is a directory"),
+        ({"export": Path("DIR/file")}, "which is not a directory"),
+        ({"export": Path("DIR/absent/export")}, "there is no directory"),
+        ({"export": Path("DIR/taken")}, r"output\.npy' cannot be written: it is a directory"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else None,
+)
+def test_what_will_not_do_is_refused_before_any_work(given, message, tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "taken" / "output.npy").mkdir(parents=True)
+    placed = {key: type(x)(str(x).replace("DIR", str(tmp_path))) for key, x in given.items()}
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=message):
+        outputs.require(options(**placed))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_will_do(tmp_path):
+    (tmp_path / "old").mkdir()
+    (tmp_path / "r.json").write_text("old")
+    outputs.require(options(layers=10_000))
+    outputs.require(options(json="-", figure=tmp_path / "f.png", export=tmp_path / "new"))
+    outputs.require(options(json=str(tmp_path / "r.json"), figure=tmp_path / "f.png", export=tmp_path / "old"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["old", "r.json"]
+
+
+@pytest.mark.parametrize(("dtype", "stored"), [("float64", "f8"), ("float32", "f4"), ("bfloat16", "f4")])
+def test_everything_that_was_asked_for_is_written(dtype, stored, tmp_path, capsys):
+    model = build(3, 1, dtype=outputs.DTYPES[dtype])
+    tokens, output = np.arange(12.0).reshape(3, 4) / 8, -np.arange(12.0).reshape(3, 4) / 4
+    content = {"b": 0.1, "a": [None, "é"]}
+    chosen = options(dtype=dtype, json=str(tmp_path / "r.json"), figure=tmp_path / "f.png", export=tmp_path / "new")
+    outputs.write(chosen, content, lambda: b"picture", model.transformer, {"name": "x", "max_dim": 3}, tokens, output)
+    assert capsys.readouterr() == ("", "")
+    files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == {"r.json", "f.png", *(f"new/{name}" for name in outputs.EXPORTED)}
+    text = (tmp_path / "r.json").read_text()
+    assert json.loads(text) == content
+    assert text == (tmp_path / "new" / "result.json").read_text()
+    assert text.endswith("}\n")
+    assert (tmp_path / "f.png").read_bytes() == b"picture"
+    for name, array in (("input", tokens), ("output", output)):
+        loaded = np.load(tmp_path / "new" / f"{name}.npy")
+        assert loaded.dtype == np.dtype(stored)
+        assert np.array_equal(loaded, array)
+    again, entry = weights_file.load(tmp_path / "new" / "transformer.safetensors")
+    assert (entry["name"], entry["max_dim"]) == ("x", 3)
+    for ours, theirs in zip(again.parameters(), model.transformer.parameters(), strict=True):
+        assert torch.equal(ours.double(), theirs.double())
+
+
+def test_only_what_was_asked_for_is_made(tmp_path, capsys):
+    """Standard output is JSON alone; no picture is drawn, nothing else is written."""
+    model, content = build(3, 1).transformer, {"a": 1}
+    for chosen in (options(json="-"), options()):
+        outputs.write(chosen, content, pytest.fail, model, {}, np.zeros((1, 1)), np.zeros((1, 1)))
+    assert capsys.readouterr() == ('{\n  "a": 1\n}\n', "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_result_that_is_no_strict_json_is_a_bug(tmp_path):
+    chosen = options(json=str(tmp_path / "r.json"))
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        outputs.write(
+            chosen, {"a": np.nan}, pytest.fail, build(3, 1).transformer, {}, np.zeros((1, 1)), np.zeros((1, 1))
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_finite():
+    assert [outputs.finite(x) for x in (np.float64(0.1), -0.0, np.inf, -np.inf, np.nan)] == [0.1, 0.0, None, None, None]
+    assert type(outputs.finite(np.float64(0.5))) is float
+
+
+def test_versions_are_those_that_are_installed():
+    found = outputs.versions()
+    assert set(found) == {"python", "torch", "numpy", "scipy", "scikit-learn", "safetensors"}
+    assert found["numpy"] == np.__version__
+    assert found["torch"] == torch.__version__.split("+")[0] or found["torch"] == torch.__version__

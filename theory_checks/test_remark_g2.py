@@ -1,0 +1,226 @@
+"""Remark G.2: the normalised iteration, with a known range of ‖T(I,v,v)‖ and without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+import torch
+
+from constructions import evaluation
+from constructions.normalisation import Normalisation, normalisation
+from constructions.number_system import Rationals
+from constructions.relu_networks import ReluNetwork, inverse_sqrt_error, inverse_sqrt_network
+from constructions.rounding_error import EXP_UNITS, gamma
+from constructions.tensor_power_run import run
+from constructions.tensor_power_transformer import (
+    ATTENTION_ONLY,
+    THEOREM,
+    Form,
+    TensorPowerTransformer,
+    build,
+    encode,
+    normalised_form,
+    read_out,
+    softmax_form,
+)
+from theory_checks import tensor_instances as instances
+from theory_checks import tensor_subjects as subjects
+from theory_checks.ledger import Verdict, compare, require, statement
+from theory_checks.tensor_subjects import built
+
+UNIT = 2.0**-53
+Network = Callable[[float, float, int], ReluNetwork]
+
+
+@statement("inverse-sqrt", source="chords of 1/√x for Remark G.2", text="ours", evidence="sampled")
+def inverse_sqrt(rng: np.random.Generator, *, network: Network = inverse_sqrt_network) -> Iterator[Verdict]:
+    """With n chords between the knots low·e^{ir}: 0 ≤ ρ(x)√x − 1 ≤ κ(r) on [low, high], and κ(r) is attained on every
+    chord; κ(r) = ((1 + 2cosh(r/2))/3)^{3/2}/cosh(r/4) − 1. All units have non-negative weights.
+    """
+    for log_low, log_high in ((-1.0, 1.0), (-20.0, 3.0), (0.0, 60.0), (-90.0, 70.0)):
+        for segments in (1, 2, 7, 31, 211):
+            rho, r = network(log_low, log_high, segments), (log_high - log_low) / segments
+            kappa, name = inverse_sqrt_error(r), f"[e^{log_low:g}, e^{log_high:g}] n={segments}"
+            yield require(rho.units == segments + 1 and bool((rho.a > 0).all()), f"{name}: {rho.units} units")
+            # On [t, e^r t] the relative error is largest at t(q² + q + 1)/3, q = e^{r/2}.
+            q = np.exp(r / 2)
+            knots = np.exp(log_low + r * np.arange(segments + 1))
+            worst = knots[:-1] * (q * q + q + 1) / 3
+            x = np.concatenate([worst, knots, np.exp(rng.uniform(log_low, log_high, 500))])
+            largest = max(abs(log_low), abs(log_high))
+            # Rounding of Σ and of exp at arguments up to 3/2 of `largest`, in 1/√x, knots and weights.
+            slack = gamma(segments + 8, UNIT) + (10 * largest + 4 * EXP_UNITS) * UNIT * (2 * q + 1)
+            off = rho(x) * np.sqrt(x) - 1
+            slack *= 1 + kappa
+            yield compare(float(off.max()), kappa + slack, f"{name} above")
+            yield compare(float(-off.min()), slack, f"{name} below")
+            yield compare(kappa - slack, float(off[: len(worst)].min()), f"{name} attained")
+
+
+inverse_sqrt.control(
+    "a chord too few", network=lambda low, high, n: inverse_sqrt_network(low, high, n + 1 if n == 1 else n - 1)
+)
+inverse_sqrt.control("knots between 0.99 of the ends", network=lambda a, b, n: inverse_sqrt_network(0.99 * a, b, n))
+
+
+def _scaled(factor: float) -> Network:
+    def network(low: float, high: float, segments: int) -> ReluNetwork:
+        rho = inverse_sqrt_network(low, high, segments)
+        return replace(rho, a=factor * rho.a)
+
+    return network
+
+
+inverse_sqrt.control("the weights scaled by 1.001", network=_scaled(1.001))
+test_inverse_sqrt, test_inverse_sqrt_controls = inverse_sqrt.tests()
+
+STEPS = 4
+Squares = Literal["network", "attention"]
+CASES: tuple[tuple[Squares, float], ...] = (
+    ("network", 0.12),
+    ("network", 0.03),
+    ("attention", 0.03),
+    ("attention", 1e-4),
+)
+Make = Callable[[Normalisation], Form]
+
+
+def exact_range(task: instances.PowerTask, steps: int) -> tuple[float, float]:
+    """The smallest and largest ‖T(I,v,v)‖ on the exact normalised trajectory (in float64)."""
+    vector, sizes = task.start, []
+    for _ in range(steps):
+        new = task.tensor @ vector @ vector
+        sizes.append(float(np.linalg.norm(new)))
+        vector = new / sizes[-1]
+    return min(sizes), max(sizes)
+
+
+@statement(
+    "remark-g2",
+    source="Remark G.2 with c ≤ ‖T(I,v,v)‖ ≤ C",
+    text="ours",
+    evidence="sampled",
+    depends_on=("inverse-sqrt", "lemma-f5"),
+)
+def remark_g2(rng: np.random.Generator, *, make: Make = normalised_form, scale: float = 1.0) -> Iterator[Verdict]:
+    """If c ≤ ‖T(I,v,v)‖ ≤ C along the exact normalised trajectory u_t, then after every step t of the 4L-layer
+    transformer ‖v̂_t − u_t‖ ≤ max(κ, 1 − (1 + 2dδ_sq/c²)^{−1/2}) + rounding: the same for all t, nothing accumulates.
+
+    Both errors of the norm are at most 0.15, the networks' margin. δ_sq = 0 when the squares come from attention. The
+    range is that of the instance, widened by 1 %.
+    """
+    for task in instances.floats(rng, (1, 2, 5, 7)):
+        low, high = exact_range(task, STEPS)
+        for squares, error in CASES:
+            for max_dim in (7, 11) if squares == "attention" else (7,):
+                name = f"{task.name} d0={max_dim} {squares} {error}"
+                if squares == "network" and high / low > 100:
+                    yield compare(0.0, 0.0, name, excuse="C/c > 100: too many chords of the square")
+                    continue
+                range_ = normalisation(low / 1.01, high * 1.01, max_dim, error, squares)
+                dtype = torch.float32 if squares == "attention" and error == 0.03 else torch.float64
+                for step in run(build(max_dim, STEPS, make(range_), dtype), task.tensor, task.start).steps:
+                    approximation = max(range_.norm_errors(len(task.tensor)))
+                    bound = scale * approximation + max(0.0, step.bound - approximation)
+                    excuse = step.reason if step.status == "not applicable" else ""
+                    yield compare(step.difference, bound, f"{name} step {step.step}", trivial=1.0, excuse=excuse)
+
+
+def _broken(fault: str) -> Make:
+    return lambda range_: subjects.broken(normalised_form(range_), fault)
+
+
+def _network(name: str, change: Callable[[ReluNetwork], ReluNetwork]) -> Make:
+    def make(range_: Normalisation) -> Form:
+        form = normalised_form(range_)
+        return replace(form, networks={k: change(f) if k == name else f for k, f in form.networks.items()})
+
+    return make
+
+
+for fault in ("a sign dropped in the even layer", "vec not cleared", "scalar not cleared", "new not cleared"):
+    remark_g2.control(fault, make=_broken(fault))
+remark_g2.control("1/√· scaled by 1.01", make=_network("inverse_sqrt", lambda f: replace(f, a=1.01 * f.a)))
+remark_g2.control("squares doubled", make=_network("square", lambda f: replace(f, a=2 * f.a)))
+remark_g2.control("the bound lowered by 10 %", scale=0.9)
+test_remark_g2, test_remark_g2_controls = remark_g2.tests()
+
+COARSE = normalisation(0.25, 4.0, 3, error=0.15)
+"""Few chords: the direction does not depend on how well the norm is known."""
+
+
+@statement("remark-g2-direction", source="Remark G.2, why errors do not accumulate", text="ours", evidence="exact")
+def remark_g2_direction(rng: np.random.Generator, *, form: Form | None = None) -> Iterator[Verdict]:
+    """Over the rationals the normalised transformer's v̂_t is a positive multiple of the unnormalised iterate v_t,
+    whatever its networks: T(I,av,av) = a²T(I,v,v), so an error of the norm never turns the vector.
+    """
+    numbers = Rationals()
+    for dim, max_dim, steps in ((1, 2, 2), (2, 2, 3), (2, 3, 2), (3, 3, 2)):
+        model = built(max_dim, steps, form or _COARSE_FORM)
+        task = instances.rational(dim, rng)
+        exact = instances.exact_trajectory(task, steps)
+        weights = evaluation.exact_weights(model.transformer, numbers)
+        layers = list(evaluation.trace(weights, encode(model, task.tensor, task.start, numbers), numbers))
+        for step, stream in enumerate(layers[3::4], start=1):
+            found, vector = instances.fractions(read_out(model, stream, dim)), exact[step]
+            parallel = all(found[a] * vector[b] == found[b] * vector[a] for a in range(dim) for b in range(dim))
+            forward = sum((f * v for f, v in zip(found, vector, strict=True)), start=Fraction(0)) > 0
+            yield require(parallel and forward, f"{task.name} d0={max_dim}: the direction after step {step}")
+
+
+_COARSE_FORM = normalised_form(COARSE)
+for fault in ("a sign dropped in the odd layer", "vec not cleared", "new not cleared"):
+    remark_g2_direction.control(fault, form=subjects.broken(_COARSE_FORM, fault))
+test_direction, test_direction_controls = remark_g2_direction.tests()
+
+Iteration = Callable[[TensorPowerTransformer, np.ndarray, np.ndarray], np.ndarray]
+
+
+def evaluated(model: TensorPowerTransformer, tensor: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """The transformer's vector."""
+    output = model.transformer(torch.tensor(encode(model, tensor, start)))
+    return read_out(model, output.numpy(), len(tensor))
+
+
+def discontinuous(model: TensorPowerTransformer, tensor: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """The normalised step itself, which no transformer is."""
+    new = tensor @ start @ start
+    return np.asarray(new / np.linalg.norm(new))
+
+
+@statement(
+    "remark-g2-impossible", source="Remark G.2, without a lower bound on ‖T(I,v,v)‖", text="ours", evidence="sampled"
+)
+def remark_g2_impossible(rng: np.random.Generator, *, evaluate: Iteration = evaluated) -> Iterator[Verdict]:
+    """No Θ approximates the normalised step for all T: along T = ±tS, t ↓ 0, the step is ±u and the larger of the two
+    errors is at least 1 − ‖f(tS) − f(−tS)‖/2, which tends to 1 because f is continuous. Every Θ tried: above 0.99.
+
+    Conversely, errors ≤ ε at ±cS force ‖f(cS) − f(−cS)‖ ≥ 2(1 − ε): Θ's Lipschitz constant is at least (1−ε)/(c‖S‖).
+    """
+    for dim in (2, 3, 5):
+        tensor, start = rng.standard_normal((dim, dim, dim)), np.eye(dim)[0]
+        tensor /= np.linalg.norm(tensor @ start @ start)  # S with ‖S(I,v,v)‖ = 1
+        unit = tensor @ start @ start
+        ranges = [normalised_form(normalisation(c, 2.0, 5, 1e-2, "attention")) for c in (1e-1, 1e-3, 1e-6)]
+        for form in (*ranges, THEOREM, ATTENTION_ONLY, softmax_form(Fraction(1, 2**7))):
+            model = built(5, 1, form)
+            low = form.normalisation.low if form.normalisation else 1.0
+            name = f"d={dim} {form.name} c={low:g}"
+            worst = 0.0
+            for t in low * 2.0 ** -np.arange(0, 60, 4):
+                plus, minus = (evaluate(model, sign * t * tensor, start) for sign in (1, -1))
+                error = max(np.linalg.norm(plus - unit), np.linalg.norm(minus + unit))
+                worst = max(worst, float(error))
+                least = 1 - float(np.linalg.norm(plus - minus)) / 2
+                yield compare(least - 1e-12, float(error), f"{name} t={t:.3g}")
+                if t == low and form.normalisation:
+                    yield compare(float(error), 1e-2, f"{name}: inside the range it succeeds")
+            yield require(worst > 0.99, f"{name}: the error reaches {worst:.4f}")
+
+
+remark_g2_impossible.control("the step itself, which is not continuous", evaluate=discontinuous)
+test_impossible, test_impossible_controls = remark_g2_impossible.tests()

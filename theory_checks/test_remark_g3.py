@@ -1,0 +1,182 @@
+"""Remark G.3: softmax attention in place of ReLU, at score scale s, with tokens in ± twins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+
+import flint
+import numpy as np
+import torch
+
+from constructions import evaluation
+from constructions import tensor_power_bounds as bounds
+from constructions.number_system import Balls, Rationals
+from constructions.rounding_error import EXP_UNITS, gamma
+from constructions.tensor_power_run import run
+from constructions.tensor_power_transformer import Form, TensorPowerTransformer, encode, read_out, softmax_form
+from theory_checks import tensor_instances as instances
+from theory_checks import tensor_subjects as subjects
+from theory_checks.ledger import Verdict, compare, require, statement
+from theory_checks.tensor_subjects import built
+
+Make = Callable[[Fraction], Form]
+Encode = Callable[..., np.ndarray]
+SCALES = tuple(Fraction(1, 2**k) for k in (0, 1, 2, 5, 11, 23))
+PRECISION = 240
+"""Bits of the balls: scores of size s² ≥ 2⁻⁴⁶ leave 190 of them."""
+
+
+def _forms() -> dict[Fraction, Form]:
+    return {scale: softmax_form(scale) for scale in SCALES}
+
+
+SOUND = _forms()
+
+
+def step_constant(largest: Fraction) -> Fraction:
+    """V²/3 + V⁴/2: what multiplies s²|T|(|v|,|v|) in the error of one step."""
+    return largest**2 / 3 + largest**4 / 2
+
+
+@statement(
+    "remark-g3-step", source="Remark G.3, one step, its O(s²) with the constant", text="ours", evidence="certified"
+)
+def remark_g3_step(
+    rng: np.random.Generator,
+    *,
+    make: Make = SOUND.__getitem__,
+    encode: Encode = encode,
+    constant: Callable[[Fraction], Fraction] = step_constant,
+) -> Iterator[Verdict]:
+    """In exact arithmetic one step of the softmax form has |v̂⁺ − T(I,v,v)| ≤ s²(V²/3 + V⁴/2)·|T|(|v|,|v|), coordinate
+    by coordinate, V = max|v_j|, whenever sV² ≤ 4: the same matrices in ball arithmetic prove it on every instance.
+    """
+    numbers = Balls()
+    with flint.ctx.workprec(PRECISION):
+        for dim in (1, 2, 3, 5):
+            for max_dim in (dim, dim + 2):
+                for scale in SCALES:
+                    task = _rational_task(dim, rng, scale)
+                    largest = max(abs(v) for v in instances.fractions(task.start))
+                    name = f"{task.name} d0={max_dim} s=2^-{scale.denominator.bit_length() - 1}"
+                    error, size = _step_error(built(max_dim, 1, make(scale)), task, numbers, encode)
+                    for a, (off, total) in enumerate(zip(error, size, strict=True)):
+                        limit = numbers.number(scale**2 * constant(largest) * total)
+                        slack = float(1 - (off / limit).mid()) if total else None
+                        outcome = "holds" if off <= limit else "refuted" if off > limit else "undecided"
+                        yield Verdict(outcome, f"{name} coordinate {a}", slack)  # type: ignore[arg-type]
+
+
+def _rational_task(dim: int, rng: np.random.Generator, scale: Fraction) -> instances.PowerTask:
+    """Rational, with sV² near 4, so V = 2 for s = 1. One coordinate of the start is far below the others."""
+    task = instances.rational(dim, rng)
+    start = instances.fractions(task.start)
+    largest = max(abs(v) for v in start)
+    target = Fraction(int(2048 * float(1 / scale) ** 0.5), 1024)  # V² ≤ 4/s
+    start = [v / largest * target for v in start]
+    if dim > 1:
+        start[-1] /= 1000
+    numbers = Rationals()
+    vector = np.empty(dim, dtype=object)
+    vector[:] = [numbers.number(v) for v in start]
+    return replace(task, start=vector)
+
+
+def _step_error(
+    model: TensorPowerTransformer, task: instances.PowerTask, numbers: Balls, encode: Encode
+) -> tuple[list[flint.arb], list[Fraction]]:
+    """Enclosures of |v̂⁺ − T(I,v,v)|, and |T|(|v|,|v|)."""
+    ball = np.vectorize(flint.arb, otypes=[object])
+    weights = evaluation.exact_weights(model.transformer, numbers)
+    tokens = encode(model, ball(task.tensor), ball(task.start), numbers)
+    *_, output = evaluation.trace(weights, tokens, numbers)
+    found = read_out(model, output, len(task.tensor))
+    tensor, vector = instances.fractions(task.tensor), instances.fractions(task.start)
+    exact = instances.power_step(tensor, vector)
+    sizes = [[[abs(entry) for entry in row] for row in block] for block in tensor]
+    size = instances.power_step(sizes, [abs(v) for v in vector])
+    return [abs(f - numbers.number(e)) for f, e in zip(found, exact, strict=True)], size
+
+
+def _twins_not_negated(model: TensorPowerTransformer, *task: object) -> np.ndarray:
+    tokens = encode(model, *task)  # type: ignore[arg-type]
+    half = len(tokens) // 2
+    return np.concatenate([tokens[:half], tokens[:half]])
+
+
+def _broken(fault: str) -> Make:
+    made = {scale: subjects.broken(form, fault) for scale, form in SOUND.items()}
+    return made.__getitem__
+
+
+for fault in (
+    "d0 + 1 in place of d0",
+    "d0 - 1 in place of d0",
+    "one head missing",
+    "the odd layer's values doubled",
+    "vec not cleared",
+):
+    remark_g3_step.control(fault, make=_broken(fault))
+remark_g3_step.control("the twins not negated", encode=_twins_not_negated)
+remark_g3_step.control("the constant halved", constant=lambda largest: step_constant(largest) / 2)
+test_step, test_step_controls = remark_g3_step.tests()
+
+
+@statement(
+    "remark-g3",
+    source="Remark G.3, several iterations in floating point",
+    text="ours",
+    evidence="sampled",
+    depends_on=("remark-g3-step",),
+)
+def remark_g3(rng: np.random.Generator, *, make: Make = softmax_form, scale: float = 1.0) -> Iterator[Verdict]:
+    """L iterations of the softmax form are within the recursion e⁺ = |T|(e, |v| + e_s) + |T|(|v|, e_s) +
+    φ|T|(|v| + e, |v| + e_s) + a of L exact ones: φ, e_s − e = O(s²), a = O(u/s).
+
+    L = 3; s from 2⁻³ to 2⁻³⁰ in float64, to 2⁻¹² in float32.
+    """
+    for dtype, exponents in ((torch.float64, (3, 6, 9, 15, 30)), (torch.float32, (3, 6, 12))):
+        for exponent in exponents:
+            form = make(Fraction(1, 2**exponent))
+            for task in instances.floats(rng, (1, 2, 5, 7)):
+                for step in run(built(7, 3, form, dtype), task.tensor, task.start).steps:
+                    name = f"{task.name} {str(dtype)[6:]} s=2^-{exponent} step {step.step}"
+                    trivial = float(np.linalg.norm(step.reference))
+                    bound = float("inf") if step.status == "vacuous" else scale * step.bound
+                    yield compare(step.difference, bound, name, trivial=trivial)
+
+
+remark_g3.control("d0 + 1 in place of d0", make=lambda s: subjects.broken(softmax_form(s), "d0 + 1 in place of d0"))
+remark_g3.control("one head missing", make=lambda s: subjects.broken(softmax_form(s), "one head missing"))
+remark_g3.control("the bound lowered by 40 %", scale=0.6)
+test_remark_g3, test_remark_g3_controls = remark_g3.tests()
+
+
+@statement("remark-g3-best-scale", source="Remark G.3, s² against rounding", text="ours", evidence="sampled")
+def remark_g3_best_scale(
+    rng: np.random.Generator, *, best: Callable[[int, torch.dtype], Fraction] = bounds.best_scale
+) -> Iterator[Verdict]:
+    """best_scale(d_0, dtype) is within a factor 1.15 of the least bound over all s of one step with |v_j| ≤ 1,
+    φ(s, 1) + 2ω/s per unit of |T|: a power of two loses at most (2 + √2)/3 against s = (6ω/5)^{1/3}.
+    """
+    for dtype in (torch.float64, torch.float32):
+        u = torch.finfo(dtype).eps / 2
+        for max_dim in (1, 2, 5, 13, 64):
+            weight = 2 * EXP_UNITS * u + gamma(5 * max_dim + 6, u)
+
+            def total(s: float, weight: float = weight) -> float:
+                return bounds.softmax_factor(s, 1.0) + 2 * weight / s
+
+            scale = best(max_dim, dtype)
+            name = f"d0={max_dim} {str(dtype)[6:]} s=2^-{scale.denominator.bit_length() - 1}"
+            least = min(total(float(s)) for s in np.geomspace(2.0**-30, 1, 3001))
+            yield compare(total(float(scale)), 1.15 * least, name)
+            power_of_two = scale.denominator & (scale.denominator - 1) == 0 and scale.numerator == 1
+            yield require(power_of_two, f"{name}: a power of two")
+
+
+remark_g3_best_scale.control("twice as large", best=lambda d, dtype: 2 * bounds.best_scale(d, dtype))
+remark_g3_best_scale.control("u^(1/2)", best=lambda d, dtype: Fraction(1, 2 ** (26 if dtype == torch.float64 else 12)))
+test_best_scale, test_best_scale_controls = remark_g3_best_scale.tests()
