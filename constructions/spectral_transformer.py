@@ -22,9 +22,10 @@ from constructions.algorithms.tensor_power import (
     normalised_power_iteration,
     power_step,
 )
+from constructions.direction_bound import DirectionBound, normalised_step
 from constructions.normalisation import normalisation
 from constructions.rounding_error import gamma
-from constructions.tensor_power_bounds import REFERENCE_UNIT, DirectionBound, normalised_step
+from constructions.tensor_power_bounds import REFERENCE_UNIT
 from constructions.tensor_power_run import copies_spread
 from constructions.tensor_power_transformer import build, encode, normalised_form, read_out, with_steps
 

@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from constructions import tensor_power_bounds as bounds
 from constructions.algorithms.tensor_power import normalised, power_step
+from constructions.direction_bound import DirectionBound, normalised_step
 from constructions.errors import InputError
 from constructions.tensor_power_transformer import TensorPowerTransformer, encode, read_out
 
@@ -177,12 +178,12 @@ def judge(
         limits = [magnitude(e + r) for e, r in zip(errors[1:], slack[1:], strict=True)]
         return limits, [""] * len(limits)
     size = magnitude(start)
-    directions = [bounds.DirectionBound(0.0, size, size, size)]
+    directions = [DirectionBound(0.0, size, size, size)]
     units = [normalised(start), *trajectory[1:]]
     for unit, spread in zip(units[:-1], spreads[:-1], strict=True):
         before = directions[-1]
         directions.append(
-            bounds.normalised_step(before, tensor, unit, spread, model.form.normalisation, model.max_dim, model.dtype)
+            normalised_step(before, tensor, unit, spread, model.form.normalisation, model.max_dim, model.dtype)
         )
     excuses = [d.excuse for d in directions[1:]]
     left = next((step for step, excuse in enumerate(excuses, start=1) if excuse), 0)

@@ -73,6 +73,15 @@ class Outcome:
         """Standard output as JSON, without NaN and Infinity."""
         return json.loads(self.out, parse_constant=pytest.fail)
 
+    def assert_refused(self, *fragments: str) -> None:
+        """Exit code 2 and one sentence that has the fragments."""
+        assert self.code == 2
+        assert self.err.startswith("error: ")
+        assert self.err.count("\n") == 1
+        assert self.err.endswith("\n")
+        for fragment in fragments:
+            assert fragment in self.err
+
 
 Command = Callable[..., Outcome]
 

@@ -1,58 +1,19 @@
 """What the command writes, evaluated from the files alone."""
 
 import json
-from dataclasses import dataclass
-from itertools import count
 from math import expm1, tanh
-from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors import safe_open
+from exported import Export
 
 from constructions.rounding_error import gamma
 
 SMALL = ["--radius", 3, "--tolerance", 1, "--max-dim", 3, "--max-components", 5]
 
 
-@dataclass(frozen=True)
-class Export:
-    """The four files of an export."""
-
-    tensors: dict[str, np.ndarray]
-    construction: dict
-    input: np.ndarray
-    output: np.ndarray
-    result: dict
-
-    @classmethod
-    def read(cls, path: Path) -> "Export":
-        with safe_open(path / "transformer.safetensors", framework="np") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-            construction = json.loads(file.metadata()["construction"])
-        result = json.loads((path / "result.json").read_text(), parse_constant=pytest.fail)
-        return cls(tensors, construction, np.load(path / "input.npy"), np.load(path / "output.npy"), result)
-
-    def part(self, tokens: np.ndarray, name: str) -> np.ndarray:
-        start, stop = self.construction["layout"][name]
-        return tokens[:, start:stop]
-
-    def evaluate(self) -> np.ndarray:
-        """Definitions 4-8 in numpy, in the format of the stored weights."""
-        h, t = self.input, self.tensors
-        for layer in self.construction["schedule"]:
-            update = np.zeros_like(h)
-            for head in count():
-                name = f"layers.{layer}.attention.{head}."
-                if name + "query" not in t:
-                    break
-                scores = (h @ t[name + "query"].T) @ (h @ t[name + "key"].T).T
-                pooling = np.exp(scores - scores.max(axis=1, keepdims=True))
-                pooling /= pooling.sum(axis=1, keepdims=True)
-                update += pooling @ (h @ t[name + "value"].T) @ t[name + "output"].T
-            h = h + update
-            h = h + np.maximum(h @ t[f"layers.{layer}.mlp.w1"].T, 0) @ t[f"layers.{layer}.mlp.w2"].T
-        return h
+class EmExport(Export):
+    """An export of the EM transformer."""
 
     def read_out(self) -> tuple[np.ndarray, np.ndarray]:
         """The formulas of the metadata: means[k] = (K/N) Σ_i h[i, component[k]] h[i, mu], weights[k] = h[0, pi[k]]."""
@@ -68,9 +29,9 @@ class Export:
 
 @pytest.fixture
 def export(em_command, tmp_path):
-    def run(*arguments) -> Export:
+    def run(*arguments) -> EmExport:
         assert em_command("--export", tmp_path / "export", *arguments).code == 0
-        return Export.read(tmp_path / "export")
+        return EmExport.read(tmp_path / "export")
 
     return run
 

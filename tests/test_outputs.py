@@ -120,3 +120,31 @@ def test_versions_are_those_that_are_installed():
     assert set(found) == {"python", "torch", "numpy", "scipy", "scikit-learn", "safetensors"}
     assert found["numpy"] == np.__version__
     assert found["torch"] == torch.__version__.split("+")[0] or found["torch"] == torch.__version__
+
+
+@pytest.fixture(params=["em_command", "tensor_command"])
+def command(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_bad_input_beside_json_on_standard_output(command):
+    outcome = command("--layers", 5, "--json", "-")
+    assert outcome.out == ""
+    outcome.assert_refused("--layers is 5")
+
+
+def test_an_export_that_cannot_be_whole_is_not_begun(tmp_path, command):
+    (tmp_path / "export" / "result.json").mkdir(parents=True)
+    outcome = command("--layers", 4, "--export", tmp_path / "export")
+    assert outcome.out == ""
+    outcome.assert_refused("result.json' cannot be written: it is a directory")
+    assert [path.name for path in (tmp_path / "export").iterdir()] == ["result.json"]
+
+
+@pytest.mark.parametrize(("first", "second"), [("--json", "--figure"), ("--json", "--export")])
+def test_two_outputs_need_two_files(first, second, tmp_path, command):
+    (tmp_path / "export").mkdir()
+    same = tmp_path / "export" / "output.npy" if second == "--export" else tmp_path / "same.png"
+    outcome = command("--layers", 4, first, same, second, same.parent if second == "--export" else same)
+    outcome.assert_refused("they must differ")
+    assert not same.exists()

@@ -2,20 +2,14 @@
 
 import json
 import struct
-from dataclasses import dataclass
-from itertools import count, product
-from pathlib import Path
+from itertools import product
 
 import numpy as np
 import pytest
-from safetensors import safe_open
 
-from constructions import tensor_power_bounds as bounds
 from constructions import tensor_power_command
 from constructions.algorithms.tensor_power import normalised_power_iteration, power_iteration, power_step
-from constructions.normalisation import Normalisation
 from constructions.rounding_error import gamma
-from constructions.tensor_power_bounds import DirectionBound
 from constructions.tensors import orthogonal_tensor, random_start, random_tensor
 
 KEYS = {
@@ -253,159 +247,6 @@ def test_the_weights_know_no_tensor(name, tensor_command, files):
     assert len(set(written)) == 1
     assert tensor_command("--layers", 4, "--max-dim", 5, *form, "--export", files / "other").code == 0
     assert (files / "other" / "transformer.safetensors").read_bytes() != written[0]
-
-
-@dataclass(frozen=True)
-class Export:
-    """The four files of an export."""
-
-    tensors: dict[str, np.ndarray]
-    construction: dict
-    input: np.ndarray
-    output: np.ndarray
-    result: dict
-
-    @classmethod
-    def read(cls, path: Path) -> "Export":
-        with safe_open(path / "transformer.safetensors", framework="np") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-            construction = json.loads(file.metadata()["construction"])
-        result = json.loads((path / "result.json").read_text(), parse_constant=pytest.fail)
-        return cls(tensors, construction, np.load(path / "input.npy"), np.load(path / "output.npy"), result)
-
-    def evaluate(self) -> np.ndarray:
-        """Definitions 4-8 in numpy, in the format of the stored weights; ReLU attention divides by N."""
-        h, t = self.input, self.tensors
-        for layer in self.construction["schedule"]:
-            update = np.zeros_like(h)
-            for head in count():
-                name = f"layers.{layer}.attention.{head}."
-                if name + "query" not in t:
-                    break
-                scores = (h @ t[name + "query"].T) @ (h @ t[name + "key"].T).T
-                if self.construction["activation"][layer] == "relu":
-                    pooling = np.maximum(scores, 0) / len(h)
-                else:
-                    pooling = np.exp(scores - scores.max(axis=1, keepdims=True))
-                    pooling /= pooling.sum(axis=1, keepdims=True)
-                update += pooling @ (h @ t[name + "value"].T) @ t[name + "output"].T
-            h = h + update
-            if f"layers.{layer}.mlp.w1" in t:
-                h = h + np.maximum(h @ t[f"layers.{layer}.mlp.w1"].T, 0) @ t[f"layers.{layer}.mlp.w2"].T
-        return h
-
-    def read_out(self, tokens: np.ndarray) -> np.ndarray:
-        """The formula of the metadata: vector = h[0, vec][:d]."""
-        rule = self.construction["read_out"]["vector"]
-        assert rule["formula"] == f"vector = h[{rule['token']}, {rule['value']}][:d]"
-        start, _ = self.construction["layout"][rule["value"]]
-        return tokens[rule["token"], start : start + self.result["tensor"]["dim"]].astype(np.float64)
-
-
-@pytest.fixture
-def export(tensor_command, tmp_path):
-    def run(*arguments) -> Export:
-        small = ["--dim", 3, "--max-dim", 5]
-        assert tensor_command("--export", tmp_path / "export", *small, *arguments).code == 0
-        return Export.read(tmp_path / "export")
-
-    return run
-
-
-@pytest.mark.parametrize(
-    ("arguments", "relative"),
-    [
-        (["--layers", 6], 1e-11),
-        (["--layers", 6, "--attention-only"], 1e-11),
-        (["--layers", 6, "--attention", "softmax"], 1e-5),
-        (["--layers", 12, *NORMALISE], 1e-3),
-        (["--layers", 6, "--dtype", "float32"], 1e-2),
-        (["--layers", 2, "--dtype", "float32", "--attention", "softmax"], 0.1),
-        (["--layers", 2, "--dtype", "bfloat16"], 0.9),
-    ],
-    ids=lambda argument: " ".join(map(str, argument)) if isinstance(argument, list) else None,
-)
-def test_the_files_alone_give_the_same_output(arguments, relative, export):
-    """Both evaluations are within the run's bound of its reference, and the stream's other parts are as they must be.
-
-    numpy rounds in the stored format, which is no coarser than the run's.
-    """
-    exported = export(*arguments)
-    result, output = exported.result, exported.evaluate()
-    stored = np.dtype(np.float64 if "--dtype" not in arguments else np.float32)
-    assert {array.dtype for array in (*exported.tensors.values(), exported.output, output)} == {stored}
-    assert exported.read_out(exported.output).tolist() == result["vector"]
-    assert result["bound"] < relative * np.linalg.norm(result["reference"])
-    difference = exported.read_out(output) - result["reference"]
-    assert np.linalg.norm(difference) <= result["bound"]
-    tokens, layout = exported.input, exported.construction["layout"]
-    assert exported.output.shape == tokens.shape == output.shape
-    for name, (start, stop) in layout.items():
-        if name in ("slice", "basis", "one", "sign"):
-            for h in (output, exported.output):
-                assert np.array_equal(h[:, start:stop], tokens[:, start:stop])
-        elif name in ("new", "sq_norm", "inverse_norm") or (name == "scalar" and "--attention-only" not in arguments):
-            assert not output[:, start:stop].any()
-            assert not exported.output[:, start:stop].any()
-
-
-def test_a_normalised_step_from_the_files_up_to_rounding(export):
-    """The networks' errors are those of the same weights: what is left is the rounding of one step, twice."""
-    exported = export("--layers", 4, *NORMALISE)
-    entry = exported.construction["normalisation"]
-    range_ = Normalisation(**entry)
-    start = np.array(exported.result["start"])
-    size = float(np.linalg.norm(start))
-    tensor = exported.input[:, slice(*exported.construction["layout"]["slice"])].reshape(5, 5, 5)
-    bound = bounds.normalised_step(
-        DirectionBound(0.0, size, size, size), tensor.transpose(2, 1, 0)[:3, :3, :3], start / size, 0.0, range_, 5,
-        tensor_power_command.outputs.DTYPES["float64"],
-    )  # fmt: skip
-    _, above = range_.norm_errors(3)
-    allowed = 2 * (bound.norm_high * bound.direction + 2 * (bound.norm_high / (1 + above) - 1))
-    assert allowed < 1e-9
-    got = exported.read_out(exported.evaluate())
-    assert np.linalg.norm(got - exported.result["vector"]) <= allowed
-
-
-def test_bfloat16_is_stored_exactly(export):
-    """The lower half of every float32 is zero."""
-    exported = export("--layers", 4, "--dtype", "bfloat16")
-    assert exported.construction["arithmetic"] == "bfloat16"
-    for array in (*exported.tensors.values(), exported.input, exported.output):
-        assert not (array.view(np.uint32) & 0xFFFF).any()
-
-
-@pytest.mark.parametrize("name", ALL_FORMS)
-def test_the_layouts_describe_the_matrices(name, export):
-    """Every coordinate and every hidden unit has a name, and reads and writes only what the name says."""
-    exported = export("--layers", 8, *ALL_FORMS[name])
-    entry = exported.construction
-    per_step = 4 if name == "normalised" else 2
-    assert entry["schedule"] == list(range(per_step)) * (8 // per_step)
-    assert entry["layers_per_step"] == per_step
-    assert (entry["name"], entry["max_dim"], entry["arithmetic"]) == (exported.result["construction"], 5, "float64")
-    for layer, activation in enumerate(entry["activation"]):
-        if f"layers.{layer}.attention.0.query" in exported.tensors:
-            assert activation == ("softmax" if name == "softmax" else "relu")
-    assert entry["scale"] == (2.0**-15 if name == "softmax" else None)
-    assert (entry["normalisation"] is not None) == (name == "normalised")
-    layout, width = entry["layout"], exported.input.shape[1]
-    ranges = sorted(layout.values())
-    assert [stop for _, stop in ranges] == [start for start, _ in ranges[1:]] + [width]
-    owner = {place: part for part, (start, stop) in layout.items() for place in range(start, stop)}
-    assert len(entry["hidden_layout"]) == per_step
-    for layer, blocks in enumerate(entry["hidden_layout"]):
-        if f"layers.{layer}.mlp.w1" not in exported.tensors:
-            assert blocks == {}
-            continue
-        w1, w2 = (exported.tensors[f"layers.{layer}.mlp.{part}"] for part in ("w1", "w2"))
-        ranges = sorted(blocks.values())
-        assert [start for start, _ in ranges] + [len(w1)] == [0] + [stop for _, stop in ranges]
-        for block, (start, stop) in blocks.items():
-            source, target = block.split("(")[1].split(")->") if "->" in block else [block[6:-1]] * 2
-            assert {owner[place] for place in np.flatnonzero(w1[start:stop].any(axis=0))} - {"one"} == {source}
-            assert {owner[place] for place in np.flatnonzero(w2[:, start:stop].any(axis=1))} == {target}
 
 
 @pytest.mark.parametrize(("dim", "limit"), [(1, 8), (5, 8), (8, 8), (9, 16), (13, 16), (17, 32)])
