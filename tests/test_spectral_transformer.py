@@ -78,6 +78,25 @@ def test_an_estimate_that_is_off_is_refuted(result):
     assert [component.status for component in components] == ["refuted"] * 3
 
 
+def test_a_weight_that_is_off_is_refuted(result):
+    mixture = result.transformer.mixture
+    heavier = replace(result.transformer, mixture=replace(mixture, weights=mixture.weights * (1 + 1e-4)))
+    reference = [Call(c.tensor, c.starts, c.steps, c.results) for c in result.iterate.calls]
+    components = compare(heavier, result.reference, result.iterate, reference)
+    assert [component.status for component in components] == ["refuted"] * 3
+
+
+def test_a_mean_is_off_by_its_direction_too(result):
+    """μ = λBθ: with |Δλ| recovered from the weight's tolerance, ‖B‖|Δλ| alone is not what the mean is allowed.
+
+    |Δλ| is about ‖T‖_F·3δ and ‖T‖_F at most λ_1√K, so the direction's part λδ is more than a tenth of it.
+    """
+    largest = np.sqrt(result.reference.eigenvalues[0])
+    for component, value in zip(result.components, result.reference.eigenpairs.values, strict=True):
+        off = value * (1 - (1 + component.weight_tolerance) ** -0.5)
+        assert component.mean_tolerance > 1.05 * largest * off
+
+
 def test_another_direction_is_no_proof(result):
     """If the transformer had gone on from elsewhere, nothing is claimed, and the reason is given."""
     calls = [Call(c.tensor, c.starts, c.steps, c.results) for c in result.iterate.calls]
