@@ -77,7 +77,7 @@ def normalised_step(
     below, above = range_.norm_errors(dim)
     wrong = 2 * off / (size - off) + inverse_norm_rounding(range_, max_dim, u) + gamma(max_dim + 3, u)
     direction = turned / (size - off) * own_rounding(dim) + gamma(dim + 5, REFERENCE_UNIT)
-    return DirectionBound(direction, (1 - below) * (1 - wrong), (1 + above) * (1 + 2 * wrong))
+    return DirectionBound(direction, (1 - below) * max(0.0, 1 - wrong), (1 + above) * (1 + 2 * wrong))
 
 
 def inverse_norm_rounding(range_: Normalisation, max_dim: int, u: float) -> float:

@@ -21,7 +21,7 @@ from constructions.outputs import finite, versions
 from constructions.spectral_transformer import SpectralRun, TransformerIteration, run
 
 ITERATIONS = 10
-LARGEST_COMPONENTS, LARGEST_NUMBERS = 32, 2**28
+LARGEST_COMPONENTS, LARGEST_NUMBERS, LARGEST_COUNT = 32, 2**28, 1000
 
 
 def parser() -> Parser:
@@ -63,6 +63,9 @@ def _run(options: argparse.Namespace) -> int:
         require_writable(Path(options.json))
     if options.components is not None and not 1 <= options.components <= LARGEST_COMPONENTS:
         raise InputError(f"--components is {options.components}; it must lie between 1 and {LARGEST_COMPONENTS}")
+    for name, value in (("restarts", options.restarts), ("iterations", options.iterations)):
+        if not 1 <= value <= LARGEST_COUNT:
+            raise InputError(f"--{name} is {value}; it must lie between 1 and {LARGEST_COUNT}")
     rng = np.random.default_rng(options.seed)
     data, components = _load(options, rng)
     iterate = TransformerIteration(max(8, components))

@@ -100,8 +100,10 @@ class Component:
     reason: str = ""  # why nothing is claimed; else empty
 
     @property
-    def status(self) -> Literal["holds", "refuted", "vacuous"]:
-        """Whether both errors are within their tolerances."""
+    def status(self) -> Literal["holds", "refuted", "not applicable", "vacuous"]:
+        """Whether both errors are within their tolerances; not applicable if the range was left."""
+        if "leaves the range" in self.reason:
+            return "not applicable"
         if not (np.isfinite(self.mean_tolerance) and self.weight_tolerance < 1):
             return "vacuous"
         within = self.mean_error <= self.mean_tolerance and self.weight_error <= self.weight_tolerance

@@ -29,7 +29,7 @@ from constructions.tensor_power_transformer import (
 )
 from constructions.tensors import as_floats, as_rationals, load_array, orthogonal_tensor, random_start, random_tensor
 
-DIM, LARGEST_DIM, LARGEST_DIGITS = 5, 256, 10**6
+DIM, LARGEST_DIM, LARGEST_DIGITS = 5, 256, 10**5
 TENSORS = {"random": random_tensor, "orthogonal": orthogonal_tensor}
 
 
@@ -41,7 +41,7 @@ def parser() -> Parser:
         "after every iteration v <- T(I,v,v) its vector, the reference, the difference and the proven bound.",
         epilog="A step takes 2 layers, with --normalise 4. --exact evaluates the same matrices in rational arithmetic; "
         "floats of a file count as the decimals they print. The softmax form's scale is the best power of two "
-        "for the dtype.",
+        "for the dtype (least bound of one step for |v_j| <= 1).",
     )
     p.add_argument("--layers", type=int, required=True, metavar="2L", help="layers: 2 a step (4 to normalise)")
     p.add_argument("--dim", type=int, metavar="d", help=f"dimension of a random or orthogonal tensor ({DIM})")

@@ -225,7 +225,7 @@ def build(
     if needed > SIZE_LIMIT:
         raise InputError(
             f"d0 = {max_dim} needs {needed / 2**30:.3g} GiB of float64 to build, above the limit of "
-            f"{SIZE_LIMIT / 2**30:.0f} GiB: choose a smaller --max-dim"
+            f"{SIZE_LIMIT / 2**30:.0f} GiB: choose a smaller --max-dim or --dim"
             + (" or a smaller C_HIGH/C_LOW (--normalise)" if form.normalisation else "")
         )
     stream = residual_stream(max_dim, form)

@@ -64,8 +64,9 @@ def test_a_file(spectral_command, tmp_path):
         (("--data", "nothing.npy", "--components", 2), "there is no file"),
         (("--data", "nothing.npy"), "--components is missing"),
         (("--data", "nothing.npy", "--components", 2, "--dim", 3), "does not apply to a file"),
-        (("--restarts", 0), "0 restarts"),
-        (("--iterations", 0), "0 iterations"),
+        (("--restarts", 0), "--restarts is 0"),
+        (("--iterations", 0), "--iterations is 0"),
+        (("--iterations", 1001), "between 1 and 1000"),
         (("--json", "missing/result.json"), "there is no directory"),
     ],
 )

@@ -201,7 +201,8 @@ def test_resources(name, result):
             value = float(table[key]["formula"].split("= ")[-1])
             assert float(table[key]["measured"]) == pytest.approx(value, rel=1e-5, abs=0)  # six digits are shown
     assert content["hidden_width"] == table["hidden D'"]["measured"]
-    assert [row["theorem"] for row in content["table"]] == ["2 L", "O(d0)", "O(d0^2)", "O(d0)", "O(d0)"]
+    said = ["2 L", "O(d0)", "O(d0^2)", "O(d0)", "O(d0)"] if name == "relu" else [""] * 5
+    assert [row["theorem"] for row in content["table"]] == said
 
 
 def test_verdicts_other_than_holds_are_shown(tensor_command):

@@ -68,7 +68,7 @@ CASES = [
     ("--attention-only --normalise 1 2", ["--attention-only", "--normalise", "do not go together"]),
     ("--exact --attention softmax", ["--exact", "--attention softmax", "irrational"]),
     ("--exact --normalise 1 2", ["--exact", "--normalise", "approximate"]),
-    ("--exact --layers 34", ["--exact", "--layers 34", "digits", "1000000"]),
+    ("--exact --layers 34", ["--exact", "--layers 34", "digits", "limit is 100000"]),
     ("--normalise 1", ["--normalise", "expected 2 arguments"]),
     ("--normalise 1 x", ["--normalise", "'x'"]),
     ("--normalise 1 1", ["[1, 1]", "0 < C_LOW < C_HIGH < inf"]),

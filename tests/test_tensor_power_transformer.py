@@ -290,10 +290,14 @@ def test_the_predicted_size_is_enough_and_not_far_too_much(form, max_dim):
 
 def test_a_build_beyond_the_limit_is_refused_before_it_begins():
     assert predict_bytes(73) < SIZE_LIMIT < predict_bytes(74)
-    with pytest.raises(InputError, match=r"d0 = 74 needs 1\.0\d GiB .* limit of 1 GiB: choose a smaller --max-dim$"):
+    with pytest.raises(
+        InputError, match=r"d0 = 74 needs 1\.0\d GiB .* limit of 1 GiB: choose a smaller --max-dim or --dim$"
+    ):
         build(74, 1)
     wide = replace(NORMALISED, networks={"inverse_sqrt": ReluNetwork(*3 * [np.broadcast_to(1.0, (2**24,))])})
-    with pytest.raises(InputError, match=r"choose a smaller --max-dim or a smaller C_HIGH/C_LOW \(--normalise\)$"):
+    with pytest.raises(
+        InputError, match=r"choose a smaller --max-dim or --dim or a smaller C_HIGH/C_LOW \(--normalise\)$"
+    ):
         build(2, 1, wide)
     with pytest.raises(InputError, match=r"d0 = 0 must lie between 1 and 4096"):
         build(0, 1)
