@@ -1,0 +1,202 @@
+"""The function that ReLU units of one variable make together: breakpoints, and on every segment a value and a slope."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import accumulate
+from math import inf
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from constructions.number_system import NumberSystem
+from constructions.weights import Array
+
+Unit = tuple[float, float | Fraction, float]  # a·relu(w·x + b) as (w, b, a)
+MANTISSA_BITS = 23  # of float32
+LARGEST_CELLS = 2**14
+
+
+@dataclass(frozen=True, eq=False)
+class PiecewiseLinear:
+    """f(x) = values_i + slopes_i·(x − anchors_i) for breakpoints_{i−1} < x ≤ breakpoints_i, i = 0..n; exact rationals.
+
+    An anchor is the point of its segment that is nearest to 0. There |f| ≤ Σ_j |a_j|(|w_j x| + |b_j|) for every x of
+    the segment, so that nothing larger than the units' own terms at x is ever added (proofs_notes/execution.md).
+    """
+
+    breakpoints: tuple[Fraction, ...]
+    anchors: tuple[Fraction, ...]
+    values: tuple[Fraction, ...]
+    slopes: tuple[Fraction, ...]
+
+    @property
+    def linear(self) -> bool:
+        """Whether f is slope·x + constant on the whole line; then values[0] is f(0)."""
+        return not self.breakpoints
+
+    def __call__(self, x: Fraction) -> Fraction:
+        """f(x), exactly."""
+        i = bisect_left(self.breakpoints, x)
+        return self.values[i] + self.slopes[i] * (x - self.anchors[i])
+
+    def evaluate(self, x: Array, numbers: NumberSystem) -> Array:
+        """f(x) in any number system: the first segment's line plus Σ_i (slopes_{i+1} − slopes_i)·relu(x − t_i)."""
+        line, slope, anchor = (numbers.number(part[0]) for part in (self.values, self.slopes, self.anchors))
+        result = line + slope * (x - anchor)
+        for i, point in enumerate(self.breakpoints):
+            turn = numbers.number(self.slopes[i + 1] - self.slopes[i])
+            result = result + turn * numbers.relu(x - numbers.number(point))
+        return result
+
+
+def from_units(units: Iterable[Unit]) -> PiecewiseLinear:
+    """Σ_j a_j relu(w_j x + b_j) as a function of its segments, from exact prefix sums: floats are rationals.
+
+    Left of all breakpoints the units with w_j < 0 are active; passing −b_j/w_j from the left adds |w_j|a_j to the slope
+    whatever the sign of w_j.
+    """
+    slope = offset = Fraction(0)
+    turns: dict[Fraction, Fraction] = {}
+    for unit in units:
+        w, b, a = (Fraction(number) for number in unit)
+        if w < 0:
+            slope, offset = slope + a * w, offset + a * b
+        elif w == 0:
+            offset += a * max(b, Fraction(0))
+        if w != 0:
+            point = -b / w
+            turns[point] = turns.get(point, Fraction(0)) + a * abs(w)
+    points = tuple(sorted(point for point, turn in turns.items() if turn != 0))
+    slopes = tuple(accumulate((turns[point] for point in points), initial=slope))
+    # f(x) = slope·x + offset on a segment; passing t adds turn·(x − t)
+    offsets = accumulate((-turns[point] * point for point in points), initial=offset)
+    anchors = tuple(nearest_to_zero(low, high) for low, high in segments(points))
+    values = tuple(s * anchor + o for s, anchor, o in zip(slopes, anchors, offsets, strict=True))
+    return PiecewiseLinear(points, anchors, values, slopes)
+
+
+def segments(points: tuple[Fraction, ...]) -> list[tuple[Fraction | None, Fraction | None]]:
+    """The ends of all segments; None is ∓∞."""
+    return list(zip((None, *points), (*points, None), strict=True))
+
+
+def nearest_to_zero(low: Fraction | None, high: Fraction | None) -> Fraction:
+    """The point of [low, high] of least modulus."""
+    if low is not None and low > 0:
+        return low
+    return high if high is not None and high < 0 else Fraction(0)
+
+
+class Lookup:
+    """A piecewise-linear function rounded once to a float format and evaluated by search, without a loop over units.
+
+    Where all breakpoints have one sign, the leading bits of x (sign, exponent, a few of the mantissa: monotone in x)
+    are the index of a cell that holds at most one breakpoint: f(x) = v + s⁻·min(x − t, 0) + s⁺·max(x − t, 0), with t
+    that breakpoint or the anchor of the cell's segment; constant time. Otherwise a binary search finds the segment.
+    Either is off by at most 5u·Σ_j|a_j|(|w_j x| + |b_j|) (proofs_notes/execution.md).
+    """
+
+    def __init__(self, function: PiecewiseLinear, dtype: torch.dtype) -> None:
+        def held(numbers: Iterable[Fraction]) -> Tensor:
+            return torch.tensor([nearest_float(number) for number in numbers], dtype=torch.float64).to(dtype)
+
+        self.breakpoints, self.slopes, self.anchors = map(
+            held, (function.breakpoints, function.slopes, function.anchors)
+        )
+        # the segment's line at the anchor that is held, not at the exact one: rounding an anchor then costs nothing
+        self.values = held(
+            value + slope * (Fraction(anchor) - exact)
+            for value, slope, anchor, exact in zip(
+                function.values, function.slopes, self.anchors.tolist(), function.anchors, strict=True
+            )
+        )
+        points = self.breakpoints.double()
+        self.mirrored = bool((points < 0).all())
+        self.cells = _Cells.build(self, function) if (points > 0).all() or self.mirrored else None
+
+    @property
+    def finite(self) -> bool:
+        """Whether the format holds every number of the table."""
+        return all(bool(part.isfinite().all()) for part in (self.breakpoints, self.anchors, self.values, self.slopes))
+
+    def __call__(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """f(x), elementwise."""
+        if self.cells is not None:
+            return self.cells(-x if self.mirrored else x)
+        segment = torch.bucketize(x, self.breakpoints)
+        return torch.addcmul(self.values[segment], self.slopes[segment], x - self.anchors[segment])
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Cell c of y = |x| where it matters: t, v, s⁻, s⁺; `shift` and `offset` make the index of a cell from y's bits."""
+
+    shift: int
+    offset: int
+    t: Tensor
+    v: Tensor
+    left: Tensor
+    right: Tensor
+
+    @classmethod
+    def build(cls, lookup: Lookup, function: PiecewiseLinear) -> _Cells | None:
+        """None where two breakpoints are too close to be told apart by a table of moderate size."""
+        if not len(lookup.breakpoints) or not lookup.finite:
+            return None
+        sign = -1.0 if lookup.mirrored else 1.0
+        points = lookup.breakpoints * sign
+        order = points.argsort()
+        bits = _bits(points)[order]
+        for shift in range(MANTISSA_BITS, -1, -1):
+            cells = (bits >> shift).long()
+            if bool((cells.diff() > 0).all()):
+                break
+        else:
+            return None
+        offset, count = int(cells[0]) - 1, int(cells[-1] - cells[0]) + 3  # and a cell to either side
+        if count > LARGEST_CELLS:
+            return None
+        inside = cells - offset
+        # the segments in the order of y, each in the cells after its lower end's
+        segment = torch.bucketize(torch.arange(count), inside)
+        if lookup.mirrored:
+            segment = len(points) - segment
+        t, v = lookup.anchors[segment] * sign, lookup.values[segment]
+        left = lookup.slopes[segment] * sign
+        right = left.clone()
+        which = order.tolist()
+        held = lookup.breakpoints[order]
+        t[inside] = held * sign
+        at_points = [function(Fraction(point)) for point in held.double().tolist()]
+        v[inside] = torch.tensor([nearest_float(value) for value in at_points], dtype=torch.float64).to(v.dtype)
+        below, above = (lookup.slopes[[i + side for i in which]] * sign for side in (0, 1))
+        left[inside], right[inside] = (above, below) if lookup.mirrored else (below, above)
+        return cls(shift, offset, t, v, left, right)
+
+    def __call__(self, y: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Four look-ups by the cell's index and two products."""
+        cell = ((_bits(y) >> self.shift) - self.offset).clamp_(0, len(self.t) - 1).reshape(-1)
+        t, v, left, right = (
+            part.index_select(0, cell).view(y.shape) for part in (self.t, self.v, self.left, self.right)
+        )
+        distance = torch.sub(y, t, out=t)
+        v.addcmul_(left, distance.clamp(max=0))
+        return v.addcmul_(right, distance.clamp_(min=0))
+
+
+def _bits(y: Tensor) -> Tensor:
+    """float32's bits as integers: monotone in y ≥ 0; negative for y < 0."""
+    return y.float().view(torch.int32)
+
+
+def nearest_float(number: Fraction) -> float:
+    """Rounded to double; infinite beyond its range."""
+    try:
+        return float(number)
+    except OverflowError:
+        return inf if number > 0 else -inf
