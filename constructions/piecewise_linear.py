@@ -17,7 +17,7 @@ from constructions.number_system import NumberSystem
 from constructions.weights import Array
 
 Unit = tuple[float, float | Fraction, float]  # a·relu(w·x + b) as (w, b, a)
-MANTISSA_BITS = 23  # of float32
+LARGEST_SHIFT = 22  # of float32's bits: sign, exponent and the first bit of the mantissa are always kept
 LARGEST_CELLS = 2**14
 
 
@@ -152,7 +152,7 @@ class _Cells:
         points = lookup.breakpoints * sign
         order = points.argsort()
         bits = _bits(points)[order]
-        for shift in range(MANTISSA_BITS, -1, -1):
+        for shift in range(LARGEST_SHIFT, -1, -1):
             cells = (bits >> shift).long()
             if bool((cells.diff() > 0).all()):
                 break
