@@ -120,12 +120,14 @@ def _run(options: argparse.Namespace) -> int:
     em = build(task_class, approximation, options.layers // 2, dtype)
     began = time.perf_counter()
     with Progress("layer") as progress:
-        result = run(em, data.samples, start, progress)
+        result = run(em, data.samples, start, progress, execution=options.execution)
     seconds = time.perf_counter() - began
     content = em_report.as_json(result, data, options)
-    print(em_report.tables(result, data, content, seconds), file=report)
+    execution = outputs.execution(result.plan, options, seconds)
+    print(em_report.tables(result, data, content, execution), file=report)
     entry = em_report.construction_entry(em, options.tolerance)
-    outputs.write(options, content, lambda: _picture(result), em.transformer, entry, result.tokens, result.output)
+    draw, output = lambda: _picture(result), lambda: result.output
+    outputs.write(options, content, draw, em.transformer, entry, result.tokens, output)
     return 0
 
 

@@ -16,7 +16,7 @@ from constructions.datasets import Dataset
 from constructions.em_class import Approximation, TaskClass
 from constructions.em_run import EmRun
 from constructions.em_transformer import EmTransformer, PredictedSize
-from constructions.outputs import finite, versions
+from constructions.outputs import execution_rows, finite, versions
 
 SCHEMA = 1
 RESTS_ON = {
@@ -49,13 +49,14 @@ def preamble(
     )
 
 
-def tables(result: EmRun, data: Dataset, content: dict[str, Any], seconds: float) -> str:
+def tables(result: EmRun, data: Dataset, content: dict[str, Any], execution: str) -> str:
     """Steps against exact EM with bounds, the estimates side by side, resources against the theorem."""
     used, given = len(result.samples), len(data.samples)
     lines = [
         f"samples used  {used} of {given}"
         + (f" (the last {given - used} dropped: N must be a multiple of K)" if used < given else ""),
-        f"run           {seconds:.2f} s; diameter of the data {result.diameter:.4g} ({result.diameter_kind})",
+        f"diameter      {result.diameter:.4g} ({result.diameter_kind})",
+        execution,
         "",
         "EM step by step: the transformer's two layers against one exact EM step from the same parameters",
         "step    |mean error|      <= bound   |log-weight error|   <= bound   against EM from the start   verdict",
@@ -123,7 +124,7 @@ def as_json(result: EmRun, data: Dataset, options: argparse.Namespace) -> dict[s
             ],
             "final": {"mean": None, "status": "undecided"},
             "diameter": {"value": result.diameter, "kind": result.diameter_kind},
-            "rest_on": RESTS_ON[result.em.approximation.construction],
+            "rest_on": RESTS_ON[result.em.approximation.construction] + execution_rows(result.plan),
         },
         "metrics": _metrics(result, data),
         "resources": _resources(result.em),
@@ -136,6 +137,7 @@ def as_json(result: EmRun, data: Dataset, options: argparse.Namespace) -> dict[s
         "tolerance": options.tolerance,
         "class": asdict(result.em.task_class),
         "layers": options.layers,
+        "execution": options.execution,
         "dtype": options.dtype,
         "seed": options.seed,
     }

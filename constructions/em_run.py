@@ -14,7 +14,10 @@ from constructions import bounds, rounding_error
 from constructions.algorithms.em import em_step, log_em_step
 from constructions.algorithms.metrics import log_weight_error
 from constructions.algorithms.sampling import Mixture
-from constructions.em_transformer import EmTransformer, encode, read_out
+from constructions.compressed_stream import Stream
+from constructions.em_transformer import EmTransformer, encode, pool, read_subspaces
+from constructions.execution_plan import Execution, Plan, plan
+from constructions.executor import streams
 
 Status = Literal["holds", "refuted", "not applicable", "vacuous"]
 
@@ -61,7 +64,13 @@ class EmRun:
     diameter: float
     diameter_kind: str
     tokens: Float[np.ndarray, "N D"]  # encoded input, as the dtype holds it
-    output: Float[np.ndarray, "N D"]  # after the last layer
+    last: Stream  # after the last layer
+    plan: Plan | None  # how it was executed; None: literally
+
+    @property
+    def output(self) -> Float[np.ndarray, "N D"]:
+        """The dense stream after the last layer."""
+        return self.last.tokens().double().numpy()
 
 
 def run(
@@ -70,8 +79,9 @@ def run(
     start: Mixture,
     progress: Callable[[int, int], None] = lambda done, of: None,
     encode: Callable[[EmTransformer, np.ndarray, Mixture], np.ndarray] = encode,
+    execution: Execution = "structured",
 ) -> EmRun:
-    """Evaluate all layers literally and judge every EM step against section 5's bound.
+    """Evaluate all layers and judge every EM step against section 5's bound.
 
     `progress(done, of)` is called after each layer; `encode` is exchanged only to break it in a check. Raises
     InputError like encode.
@@ -84,30 +94,28 @@ def run(
     diameter, kind = bounds.diameter(x)
     log_weights, means = np.log(entering.weights), entering.means  # of exact EM from the start
     reports, stopped, spread = [], "", (0.0, 0.0)
-    output = tokens
-    for done, output in enumerate(em.transformer.trace(tokens), start=1):
+    made = plan(em.transformer, tokens) if execution == "structured" else None
+    last = Stream.dense(tokens)
+    for done, last in enumerate(streams(em.transformer, tokens, made), start=1):
         progress(done, len(em.transformer.schedule))
         if done % 2:
             continue
-        h = output.double().numpy()
-        estimate = read_out(em, h, dim, components)
+        component, mu, pi = (last.tokens(where).double().numpy() for where in read_subspaces(em, dim, components))
+        estimate = pool(component, mu, pi)
         log_weights, means = log_em_step(x, log_weights, means)
         reference = Mixture(np.exp(log_weights), means)
         stopped = stopped or precondition(em, entering, done // 2)
         report = judge_step(em, x, entering, estimate, reference, done // 2, diameter, stopped, spread)
         reports.append(report)
-        entering, spread = estimate, copies_spread(em, h, estimate)
-    return EmRun(em, x, start, tuple(reports), diameter, kind, held, output.double().numpy())
+        entering, spread = estimate, copies_spread(mu, pi, estimate)
+    return EmRun(em, x, start, tuple(reports), diameter, kind, held, last, made)
 
 
-def copies_spread(em: EmTransformer, tokens: Float[np.ndarray, "N D"], estimate: Mixture) -> tuple[float, float]:
+def copies_spread(mu: Float[np.ndarray, "N d"], pi: Float[np.ndarray, "N K"], estimate: Mixture) -> tuple[float, float]:
     """max_i ‖mu_i − μ̂_r(i)‖ and max_ik |log pi_ik − log π̂_k|: equal rows of a product may be rounded differently."""
-    components, dim = estimate.means.shape
-    carried = np.arange(len(tokens)) % components
-    mu, pi = em.stream["mu"].start, em.stream["pi"].start
-    off = tokens[:, mu : mu + dim] - estimate.means[carried]
+    off = mu - estimate.means[np.arange(len(mu)) % len(estimate.means)]
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = np.log(tokens[:, pi : pi + components]) - np.log(estimate.weights)
+        ratios = np.log(pi) - np.log(estimate.weights)
     return float(np.linalg.norm(off, axis=1).max()), float(np.abs(ratios).max())
 
 

@@ -239,11 +239,19 @@ def _require_within(task_class: TaskClass, what: str, points: np.ndarray) -> Non
 
 
 def read_out(em: EmTransformer, tokens: Float[np.ndarray, "N D"], dim: int, components: int) -> Mixture:
-    """Linear attentive pooling (Remark F.3): μ̂_k = (K/N) Σ_i 1{r(i)=k} mu_i; π̂ is `pi` of the first token."""
+    """Linear attentive pooling (Remark F.3) of the output tokens."""
+    return pool(*(tokens[:, where] for where in read_subspaces(em, dim, components)))
+
+
+def read_subspaces(em: EmTransformer, dim: int, components: int) -> tuple[slice, slice, slice]:
+    """The coordinates that are read out: `component`, `mu` and `pi`, without their padding."""
     component, mu, pi = (em.stream[name].start for name in ("component", "mu", "pi"))
-    carried = tokens[:, component : component + components]
-    means = components / len(tokens) * carried.T @ tokens[:, mu : mu + dim]
-    return Mixture(tokens[0, pi : pi + components].copy(), means)
+    return slice(component, component + components), slice(mu, mu + dim), slice(pi, pi + components)
+
+
+def pool(component: Float[np.ndarray, "N K"], mu: Float[np.ndarray, "N d"], pi: Float[np.ndarray, "N K"]) -> Mixture:
+    """μ̂_k = (K/N) Σ_i 1{r(i)=k} mu_i; π̂ is `pi` of the first token (Remark F.3)."""
+    return Mixture(pi[0].copy(), pi.shape[1] / len(pi) * component.T @ mu)
 
 
 if __name__ == "__main__":

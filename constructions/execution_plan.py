@@ -6,19 +6,21 @@ It rests on the matrices and on which tokens agree, never on what a construction
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
+from typing import Literal
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from constructions.attention_plan import AttentionPlan, Coordinate, plan_attention
-from constructions.mlp_plan import MlpPlan, plan_mlp
-from constructions.token_classes import Partitions
+from constructions.mlp_plan import Functions, MlpPlan, plan_mlp
+from constructions.token_classes import Partition, Partitions
 from constructions.transformer import Transformer, TransformerLayer
 from constructions.weights import HeadWeights
+
+Execution = Literal["structured", "dense"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +46,7 @@ class LayerPlan:
 class Plan:
     """Coordinates of the input, and a plan for every layer of the schedule; layers that run alike share theirs."""
 
-    tokens: int
+    everyone: Partition  # every token its own class
     coordinates: tuple[Coordinate, ...]
     layers: tuple[LayerPlan, ...]
 
@@ -57,6 +59,11 @@ class Plan:
     def dense_operations(self) -> int:
         """Multiplications of the literal evaluation, all layers together."""
         return sum(layer.dense_operations for layer in self.layers)
+
+    @property
+    def summary(self) -> str:
+        """Operations against the literal evaluation's."""
+        return f"structured execution, {self.operations:.3g} operations instead of {self.dense_operations:.3g}"
 
     def __str__(self) -> str:
         """A table: which layers run how, with their operations against the dense ones."""
@@ -104,19 +111,23 @@ def plan(transformer: Transformer, tokens: Float[Tensor, "*batch N D"]) -> Plan:
     flat = tokens.reshape(-1, *tokens.shape[-2:])
     given = tuple(_coordinate(flat[..., c], partitions) for c in range(transformer.width))
     stored = transformer.stored_layers
-    made: dict[tuple[object, ...], LayerPlan] = {}
+    made: dict[tuple[int, int], LayerPlan] = {}  # by stored layer and coordinates, of which equal ones are one object
+    met: dict[tuple[object, ...], tuple[Coordinate, ...]] = {}
+    functions = Functions(transformer.dtype)
     layers, coordinates = [], given
     for index in transformer.schedule:
-        key = (index, *((id(coordinate.partition), coordinate.known) for coordinate in coordinates))
+        key = (index, id(coordinates))
         if key not in made:
-            made[key] = plan_layer(stored[index], coordinates, partitions, transformer.dtype)
+            layer = plan_layer(stored[index], coordinates, partitions, functions)
+            content = tuple((id(coordinate.partition), coordinate.known) for coordinate in layer.after)
+            made[key] = replace(layer, after=met.setdefault(content, layer.after))
         layers.append(made[key])
         coordinates = made[key].after
-    return Plan(partitions.tokens, given, tuple(layers))
+    return Plan(partitions.distinct, given, tuple(layers))
 
 
 def plan_layer(
-    layer: TransformerLayer, coordinates: tuple[Coordinate, ...], partitions: Partitions, dtype: torch.dtype
+    layer: TransformerLayer, coordinates: tuple[Coordinate, ...], partitions: Partitions, functions: Functions
 ) -> LayerPlan:
     """The plan of one layer on a stream with these coordinates."""
     attention, mlp = None, None
@@ -125,10 +136,10 @@ def plan_layer(
             HeadWeights(*(_array(m) for m in (head.query, head.key, head.value, head.output)))
             for head in layer.attention.stored_heads
         ]
-        attention = plan_attention(heads, layer.attention.activation, coordinates, partitions, dtype)
+        attention = plan_attention(heads, layer.attention.activation, coordinates, partitions, functions.dtype)
         coordinates = attention.after
     if layer.mlp is not None:
-        mlp = plan_mlp(_array(layer.mlp.w1), _array(layer.mlp.w2), coordinates, partitions, dtype)
+        mlp = plan_mlp(_array(layer.mlp.w1), _array(layer.mlp.w2), coordinates, partitions, functions)
         coordinates = mlp.after
     return LayerPlan(attention, mlp, coordinates)
 

@@ -18,6 +18,7 @@ from constructions.compressed_stream import EVERYTHING, ZERO, Stream
 from constructions.execution_plan import Plan, plan
 from constructions.factor import Factor
 from constructions.mlp_plan import Assignment, Curve, DenseUnits, MlpPlan
+from constructions.piecewise_linear import nearest_float
 from constructions.token_classes import Partition
 from constructions.transformer import Transformer
 
@@ -41,6 +42,15 @@ def trace(made: Plan, tokens: Float[Tensor, "*batch N D"]) -> Iterator[Stream]:
         yield stream
 
 
+def streams(transformer: Transformer, tokens: Float[Tensor, "*batch N D"], made: Plan | None) -> Iterator[Stream]:
+    """The stream after every layer, in turn: as planned for these tokens, or literally if there is no plan."""
+    if made is not None:
+        yield from trace(made, tokens)
+    else:
+        for h in transformer.trace(tokens):
+            yield Stream.dense(h)
+
+
 def run(transformer: Transformer, tokens: Float[Tensor, "*batch N D"]) -> Float[Tensor, "*batch N D"]:
     """The dense stream after the last layer, as Transformer.forward gives it."""
     last = Stream.dense(tokens)
@@ -60,7 +70,7 @@ def attend(layer: AttentionPlan, stream: Stream) -> Stream:
 
 def attend_group(group: HeadGroup, softmax: bool, stream: Stream) -> Float[Tensor, "batch targets queries"]:
     """What the group's heads add together, for every class of queries."""
-    batch, queries, keys = len(stream.zeros), group.queries.count, group.keys.count
+    batch, queries, keys = stream.zeros.shape[0], group.queries.count, group.keys.count
     sides = _Sides(group, softmax, stream)
     pairs = max(1, BLOCK_ELEMENTS // len(group.heads))
     key_rows = max(LEAST_BLOCK, pairs // queries)
@@ -83,7 +93,7 @@ class _Linear:
     """A reading of a stream at the classes of a partition, block by block, as (batch, parts, rows, classes)."""
 
     def __init__(self, reading: Reading, stream: Stream, classes: Partition, parts: int) -> None:
-        self.reading, self.rows = reading, stream.rows(reading.sources, classes)
+        self.reading, self.rows = reading, stream.kept_rows(reading.sources, classes)
         self.shape = (parts, reading.rows // parts)
 
     def __call__(self, data: slice, block: slice) -> Float[Tensor, "batch parts rows classes"]:
@@ -244,31 +254,31 @@ def apply_mlp(layer: MlpPlan, stream: Stream) -> Stream:
 def assign(assigned: Assignment, stream: Stream) -> Float[Tensor, "batch 1 classes"]:
     """Constant + Σ coefficient·h[source]."""
     like = stream.zeros
-    value = like.new_full((len(like), 1, assigned.classes.count), float(assigned.constant))
+    value = like.new_full((like.shape[0], 1, assigned.classes.count), nearest_float(assigned.constant))
     for source, coefficient in assigned.terms:
-        value += float(coefficient) * stream.rows(np.array([source]), assigned.classes)()
+        value += nearest_float(coefficient) * stream.rows(np.array([source]), assigned.classes)()
     return value
 
 
 def apply_curve(curve: Curve, stream: Stream) -> Float[Tensor, "batch targets classes"]:
     """The function of every source."""
-    rows, like, count = stream.rows(curve.sources, curve.classes), stream.zeros, curve.classes.count
-    result = empty((len(like), len(curve.sources), count), like.dtype)
+    rows, like, count = stream.kept_rows(curve.sources, curve.classes), stream.zeros, curve.classes.count
+    result = empty((like.shape[0], len(curve.sources), count), like.dtype)
     size = max(LEAST_BLOCK, BLOCK_ELEMENTS // len(curve.sources))
-    for data in blocks(len(like), max(1, size // count)):
+    for data in blocks(like.shape[0], max(1, size // count)):
         for block in blocks(count, size):
             result[data, :, block] = curve.lookup(rows(data, block))
     if curve.place is None:
         return result
-    return result.new_zeros((len(like), len(curve.targets), count)).index_add_(1, curve.place, result)
+    return result.new_zeros((like.shape[0], len(curve.targets), count)).index_add_(1, curve.place, result)
 
 
 def apply_units(dense: DenseUnits, stream: Stream) -> Float[Tensor, "batch targets classes"]:
     """w2·relu(w1·h), literally."""
-    rows, like, count = stream.rows(dense.sources, dense.classes), stream.zeros, dense.classes.count
-    result = empty((len(like), len(dense.targets), count), like.dtype)
+    rows, like, count = stream.kept_rows(dense.sources, dense.classes), stream.zeros, dense.classes.count
+    result = empty((like.shape[0], len(dense.targets), count), like.dtype)
     size = max(1, BLOCK_ELEMENTS // len(dense.w1))
-    for data in blocks(len(like), max(1, size // count)):
+    for data in blocks(like.shape[0], max(1, size // count)):
         for block in blocks(count, size):
             result[data, :, block] = dense.w2 @ (dense.w1 @ rows(data, block)).relu()
     return result
@@ -283,5 +293,5 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
 
 
 def blocks(count: int, size: int) -> Iterator[slice]:
-    """0..count in slices of `size`; a single one is everything."""
-    return (slice(start, start + size) for start in range(0, count, size))
+    """0..count in slices of `size`; everything, if that is one."""
+    return (slice(start, start + size) for start in range(0, count, size)) if size < count else iter([EVERYTHING])

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from constructions.attention_plan import Coordinate
-from constructions.piecewise_linear import Lookup, PiecewiseLinear, from_units
+from constructions.piecewise_linear import Lookup, PiecewiseLinear, from_units, nearest_float
 from constructions.token_classes import Partition, Partitions
 from constructions.weights import Array
 
@@ -112,95 +112,112 @@ class MlpPlan:
         return ", ".join(parts) or "adds nothing"
 
 
-@dataclass(frozen=True)
+class Functions:
+    """What units compute together, worked out once for equal units, in whatever order they come."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self._curves: dict[tuple[object, ...], tuple[PiecewiseLinear, Lookup]] = {}
+        self._constants: dict[tuple[object, ...], Fraction] = {}
+
+    def curve(self, units: _Units, members: Array) -> tuple[PiecewiseLinear, Lookup]:
+        """Σ_j a_j relu(w_j x + b_j), exactly and rounded to the dtype; the members are in canonical order."""
+        w, a = units.w1[members, units.source[members]], units.w2[units.target[members], members]
+        biases = units.biases(members)
+        key = (w.tobytes(), tuple(biases), a.tobytes())
+        if key not in self._curves:
+            function = from_units(zip(w.tolist(), biases, a.tolist(), strict=True))
+            self._curves[key] = function, Lookup(function, self.dtype)
+        return self._curves[key]
+
+    def constant(self, units: _Units, target: int, members: Array) -> Fraction:
+        """Σ_j a_j relu(b_j)."""
+        biases, a = units.biases(members), units.w2[target, members].tolist()
+        key = tuple(sorted(zip(biases, a, strict=True)))
+        if key not in self._constants:
+            terms = (Fraction(bias) * Fraction(weight) for bias, weight in key if bias > 0)
+            self._constants[key] = sum(terms, start=Fraction(0))
+        return self._constants[key]
+
+
+@dataclass(frozen=True, eq=False)
 class _Units:
-    """Hidden units with what they read and write, apart from known constants, which make the biases."""
+    """Hidden units, how many coordinates they read (apart from known constants) and write, and the first of each."""
 
     w1: Array
     w2: Array
-    biases: list[Fraction]
-    reads: list[list[int]]
-    writes: list[list[int]]
+    reads: Array
+    source: Array
+    writes: Array
+    target: Array
+    bias: Array  # Σ weight·value of the known constants, to nearest
+    exact: dict[int, Fraction]  # the biases that are no floats
+
+    @classmethod
+    def of(cls, w1: Array, w2: Array, coordinates: Sequence[Coordinate]) -> _Units:
+        """Biases are exact: a product with 1 is the weight; all others are worked out as rationals."""
+        unknown = np.flatnonzero([coordinate.known is None for coordinate in coordinates])
+        known = np.array([coordinate.known or 0.0 for coordinate in coordinates])
+        constant = np.flatnonzero(known)
+        read, written, biased = w1[:, unknown] != 0, w2 != 0, w1[:, constant] != 0
+        bias = np.zeros(len(w1))
+        exact = {}
+        for c in constant[known[constant] == 1]:
+            bias += w1[:, c]
+        simple = (known[constant] == 1) | ~biased
+        for j in np.flatnonzero(~simple.all(axis=1) | (biased.sum(axis=1) > 1)).tolist():
+            terms = (Fraction(float(w1[j, c])) * Fraction(float(known[c])) for c in constant)
+            exact[j] = sum(terms, start=Fraction(0))
+            bias[j] = nearest_float(exact[j])
+        first = unknown[read.argmax(axis=1)] if len(unknown) else np.zeros(len(w1), dtype=int)
+        return cls(w1, w2, read.sum(axis=1), first, written.sum(axis=0), written.argmax(axis=0), bias, exact)
+
+    def biases(self, members: Array) -> list[float | Fraction]:
+        """Exactly."""
+        return [self.exact.get(j, bias) for j, bias in zip(members.tolist(), self.bias[members].tolist(), strict=True)]
+
+    def pairs(self) -> Iterator[tuple[int, int, Array]]:
+        """(source, target, units that read only the one and write only the other), in canonical order."""
+        alone = np.flatnonzero((self.reads == 1) & (self.writes == 1))
+        source, target = self.source[alone], self.target[alone]
+        w, a = self.w1[alone, source], self.w2[target, alone]
+        order = np.lexsort((w, a, self.bias[alone], source, target))
+        alone, source, target = alone[order], source[order], target[order]
+        cuts = np.flatnonzero((source[1:] != source[:-1]) | (target[1:] != target[:-1])) + 1
+        for members in np.split(alone, cuts) if len(alone) else []:
+            yield int(self.source[members[0]]), int(self.target[members[0]]), members
 
 
 def plan_mlp(
-    w1: Array, w2: Array, coordinates: Sequence[Coordinate], partitions: Partitions, dtype: torch.dtype
+    w1: Array, w2: Array, coordinates: Sequence[Coordinate], partitions: Partitions, functions: Functions
 ) -> MlpPlan:
-    """The plan of h + w2·relu(w1·h). The matrices are floats, the curves are rounded to `dtype`."""
-    units = _units(w1, w2, coordinates)
-    constants: dict[int, Fraction] = {}
+    """The plan of h + w2·relu(w1·h). The matrices are float64, with entries of the functions' dtype."""
+    units = _Units.of(w1, w2, coordinates)
     slopes: dict[tuple[int, int], Fraction] = {}  # (target, source)
-    curves: dict[tuple[int, int], tuple[list[tuple[int, int]], int]] = {}
-    functions: list[tuple[PiecewiseLinear, Lookup]] = []
-    rest = []
-
-    for j, (read, written) in enumerate(zip(units.reads, units.writes, strict=True)):
-        for target in written if not read else ():
-            value = Fraction(float(w2[target, j])) * max(units.biases[j], Fraction(0))
-            constants[target] = constants.get(target, Fraction(0)) + value
-        if read and written and len(read) + len(written) > 2:
-            rest.append(j)
-
-    made: dict[tuple[object, ...], int] = {}
-    for (source, target), members in _pairs(units):
-        key = tuple((float(w1[j, source]), units.biases[j], float(w2[target, j])) for j in members)
-        if key not in made:
-            function = from_units(key)
-            made[key] = len(functions)
-            functions.append((function, Lookup(function, dtype)))
-        function, lookup = functions[made[key]]
-        if function.linear:
-            slopes[target, source] = function.slopes[0]
-            constants[target] = constants.get(target, Fraction(0)) + function.values[0]
-        elif lookup.finite:
-            place = (made[key], id(coordinates[source].partition))
-            curves.setdefault(place, ([], len(members)))[0].append((target, source))
-        else:
-            rest += members
-
-    touched = {target for written in units.writes for target in written}
-    assignments = {
-        target: _assignment(target, constants.get(target, Fraction(0)), slopes, coordinates, partitions)
-        for target in sorted(touched)
+    curves: dict[tuple[int, int], tuple[PiecewiseLinear, Lookup, int, list[tuple[int, int]]]] = {}
+    rest = np.flatnonzero((units.reads > 0) & (units.writes > 0) & (units.reads + units.writes > 2)).tolist()
+    constants = {
+        int(target): functions.constant(units, int(target), np.flatnonzero((units.reads == 0) & (w2[target] != 0)))
+        for target in np.flatnonzero((w2 != 0).any(axis=1))
     }
-    made_curves = tuple(
-        _curve(pairs, *functions[which], replaced, coordinates) for (which, _), (pairs, replaced) in curves.items()
-    )
-    dense = _dense(units, sorted(rest), coordinates, partitions, dtype) if rest else None
-    after = _after(assignments, made_curves, dense, coordinates, partitions, dtype)
-    return MlpPlan(assignments, made_curves, dense, 2 * partitions.tokens * w1.size, after)
+    for source, target, members in units.pairs():
+        function, lookup = functions.curve(units, members)
+        if not lookup.representable:
+            rest += members.tolist()
+        elif function.linear:
+            slopes[target, source] = function.slopes[0]
+            constants[target] += function.values[0]
+        else:
+            place = (id(function), id(coordinates[source].partition))
+            curves.setdefault(place, (function, lookup, len(members), []))[-1].append((target, source))
 
-
-def _units(w1: Array, w2: Array, coordinates: Sequence[Coordinate]) -> _Units:
-    known = np.array([0.0 if c.known is None else c.known for c in coordinates])
-    unknown = np.array([c.known is None for c in coordinates])
-    biases = [Fraction(0)] * len(w1)
-    for j, c in np.argwhere((w1 != 0) & (known != 0)).tolist():
-        biases[j] += Fraction(float(w1[j, c])) * Fraction(float(known[c]))
-    reads: list[list[int]] = [[] for _ in biases]
-    for j, c in np.argwhere((w1 != 0) & unknown).tolist():
-        reads[j].append(c)
-    writes: list[list[int]] = [[] for _ in biases]
-    for target, j in np.argwhere(w2 != 0).tolist():
-        writes[j].append(target)
-    return _Units(w1, w2, biases, reads, writes)
-
-
-def _pairs(units: _Units) -> Iterator[tuple[tuple[int, int], list[int]]]:
-    """(source, target) -> the units that read only the one and write only the other, in an order of their own."""
-    members: dict[tuple[int, int], list[int]] = {}
-    for j, (read, written) in enumerate(zip(units.reads, units.writes, strict=True)):
-        if len(read) == len(written) == 1:
-            members.setdefault((read[0], written[0]), []).append(j)
-    for (source, target), which in members.items():
-        order = np.lexsort(
-            [
-                units.w1[which, source],
-                np.array([float(units.biases[j]) for j in which]),
-                units.w2[target, which],
-            ]
-        )
-        yield (source, target), [which[i] for i in order]
+    assignments = {
+        target: _assignment(target, constant, slopes, coordinates, partitions) for target, constant in constants.items()
+    }
+    made = tuple(_curve(*curve, coordinates) for curve in curves.values())
+    dense = _dense(units, sorted(rest), coordinates, partitions, functions.dtype) if rest else None
+    after = _after(assignments, made, dense, coordinates, partitions, functions.dtype)
+    return MlpPlan(assignments, made, dense, 2 * partitions.tokens * w1.size, after)
 
 
 def _assignment(
@@ -221,10 +238,10 @@ def _assignment(
 
 
 def _curve(
-    pairs: list[tuple[int, int]],
     function: PiecewiseLinear,
     lookup: Lookup,
     units: int,
+    pairs: list[tuple[int, int]],
     coordinates: Sequence[Coordinate],
 ) -> Curve:
     """Of (target, source) pairs."""
@@ -261,7 +278,7 @@ def _after(
 ) -> tuple[Coordinate, ...]:
     after = list(coordinates)
     for target, assigned in assignments.items():
-        held = float(torch.tensor(float(assigned.constant), dtype=torch.float64).to(dtype))
+        held = float(torch.tensor(nearest_float(assigned.constant), dtype=torch.float64).to(dtype))
         exact = not assigned.terms and held == assigned.constant
         after[target] = Coordinate(assigned.classes, held if exact else None)
     added = [(curve.targets, curve.classes) for curve in curves]

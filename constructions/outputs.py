@@ -18,6 +18,7 @@ import torch
 from constructions import weights_file
 from constructions.command_line import Parser, require_writable, write_all
 from constructions.errors import InputError
+from constructions.execution_plan import Plan
 from constructions.transformer import Transformer
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -29,6 +30,13 @@ LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "safetensors")
 def add_options(parser: Parser, figure: str) -> None:
     """The options that every construction's command has; `figure` says what --figure draws."""
     parser.add_argument("--dtype", choices=tuple(DTYPES), default="float64", help="default: float64")
+    parser.add_argument(
+        "--execution",
+        choices=("structured", "dense"),
+        default="structured",
+        help="structured: the same weights at a cost linear in N (default); dense: every product written out",
+    )
+    parser.add_argument("--plan", action="store_true", help="show how every layer is executed, and at what cost")
     parser.add_argument(
         "--export",
         type=Path,
@@ -49,6 +57,8 @@ def require(options: argparse.Namespace) -> None:
         raise InputError(f"--layers is {options.layers}; it must be at most {LARGEST_LAYERS}")
     if options.seed < 0:
         raise InputError(f"--seed is {options.seed}; it must not be negative")
+    if options.plan and options.execution == "dense":
+        raise InputError("--plan shows the structured execution; it does not go with --execution dense")
     if options.figure is not None and options.figure.suffix != ".png":
         raise InputError(f"--figure is {str(options.figure)!r}; it must end in .png")
     paths = [Path(options.json)] if options.json not in (None, "-") else []
@@ -74,9 +84,12 @@ def write(
     transformer: Transformer,
     entry: dict[str, Any],
     tokens: np.ndarray,
-    output: np.ndarray,
+    output: Callable[[], np.ndarray],
 ) -> None:
-    """The files that the options ask for; `entry` is what the weights file says of itself, never of data."""
+    """The files that the options ask for, and nothing that they do not.
+
+    `entry` is what the weights file says of itself, never of data. `tokens` (N×D) went in, `output` is what came out.
+    """
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     files: dict[Path, bytes] = {}
     if options.json not in (None, "-"):
@@ -88,13 +101,26 @@ def write(
         contents = (
             weights_file.serialise(transformer, entry),
             npy(tokens.astype(stored)),
-            npy(output.astype(stored)),
+            npy(output().astype(stored)),
             text.encode(),
         )
         files |= {options.export / name: part for name, part in zip(EXPORTED, contents, strict=True)}
     write_all(files)
     if options.json == "-":
         sys.stdout.write(text)
+
+
+def execution(plan: Plan | None, options: argparse.Namespace, seconds: float) -> str:
+    """How long a run took and how it was executed (without a plan: literally); the plan itself if it is asked for."""
+    if plan is None:
+        return f"run           {seconds:.2f} s, dense execution"
+    lines = [f"run           {seconds:.2f} s, {plan.summary}"]
+    return "\n".join(lines + (["", "how the layers are executed", str(plan)] if options.plan else []))
+
+
+def execution_rows(plan: Plan | None) -> list[str]:
+    """The rows of the ledger that a planned run rests on besides its own; none for a literal one."""
+    return [] if plan is None else ["execution-rounding"]
 
 
 def versions() -> dict[str, str]:

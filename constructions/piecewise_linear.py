@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import accumulate
-from math import inf
+from math import inf, isfinite
 
 import torch
 from jaxtyping import Float
@@ -71,7 +71,8 @@ def from_units(units: Iterable[Unit]) -> PiecewiseLinear:
         if w != 0:
             point = -b / w
             turns[point] = turns.get(point, Fraction(0)) + a * abs(w)
-    points = tuple(sorted(point for point, turn in turns.items() if turn != 0))
+    kept = ((nearest_float(point), point) for point, turn in turns.items() if turn != 0)
+    points = tuple(point for _, point in sorted(kept))  # floats are compared first: faster
     slopes = tuple(accumulate((turns[point] for point in points), initial=slope))
     # f(x) = slope·x + offset on a segment; passing t adds turn·(x − t)
     offsets = accumulate((-turns[point] * point for point in points), initial=offset)
@@ -98,7 +99,8 @@ class Lookup:
     Where all breakpoints have one sign, the leading bits of x (sign, exponent, a few of the mantissa: monotone in x)
     are the index of a cell that holds at most one breakpoint: f(x) = v + s⁻·min(x − t, 0) + s⁺·max(x − t, 0), with t
     that breakpoint or the anchor of the cell's segment; constant time. Otherwise a binary search finds the segment.
-    Either is off by at most 5u·Σ_j|a_j|(|w_j x| + |b_j|) (proofs_notes/execution.md).
+    Either is off by at most 5u·Σ_j|a_j|(|w_j x| + |b_j|) (proofs_notes/execution.md), if the table is `representable`:
+    its numbers are 0 or normal numbers of the format.
     """
 
     def __init__(self, function: PiecewiseLinear, dtype: torch.dtype) -> None:
@@ -110,25 +112,27 @@ class Lookup:
         )
         # the segment's line at the anchor that is held, not at the exact one: rounding an anchor then costs nothing
         self.values = held(
-            value + slope * (Fraction(anchor) - exact)
+            value + slope * (Fraction(anchor) - exact) if isfinite(anchor) else value
             for value, slope, anchor, exact in zip(
                 function.values, function.slopes, self.anchors.tolist(), function.anchors, strict=True
             )
         )
-        points = self.breakpoints.double()
-        self.mirrored = bool((points < 0).all())
-        self.cells = _Cells.build(self, function) if (points > 0).all() or self.mirrored else None
-
-    @property
-    def finite(self) -> bool:
-        """Whether the format holds every number of the table."""
-        return all(bool(part.isfinite().all()) for part in (self.breakpoints, self.anchors, self.values, self.slopes))
+        self.representable = all(
+            bool((part.isfinite() & ((part.abs() >= torch.finfo(dtype).tiny) | exactly_zero(numbers))).all())
+            for part, numbers in (
+                (self.breakpoints, function.breakpoints),
+                (self.slopes, function.slopes),
+                (self.values, function.values),
+            )
+        )
+        self.mirrored = bool((self.breakpoints < 0).all())
+        self.cells = _Cells.build(self, function) if self.representable else None
 
     def __call__(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """f(x), elementwise."""
         if self.cells is not None:
             return self.cells(-x if self.mirrored else x)
-        segment = torch.bucketize(x, self.breakpoints)
+        segment = torch.bucketize(x.contiguous(), self.breakpoints)
         return torch.addcmul(self.values[segment], self.slopes[segment], x - self.anchors[segment])
 
 
@@ -145,11 +149,12 @@ class _Cells:
 
     @classmethod
     def build(cls, lookup: Lookup, function: PiecewiseLinear) -> _Cells | None:
-        """None where two breakpoints are too close to be told apart by a table of moderate size."""
-        if not len(lookup.breakpoints) or not lookup.finite:
-            return None
+        """None where breakpoints have both signs, leave float32's normal range, or are too close to each other."""
         sign = -1.0 if lookup.mirrored else 1.0
         points = lookup.breakpoints * sign
+        normal = torch.finfo(torch.float32)
+        if not len(points) or float(points.min()) < normal.tiny or float(points.max()) > normal.max:
+            return None
         order = points.argsort()
         bits = _bits(points)[order]
         for shift in range(LARGEST_SHIFT, -1, -1):
@@ -172,7 +177,10 @@ class _Cells:
         which = order.tolist()
         held = lookup.breakpoints[order]
         t[inside] = held * sign
-        at_points = [function(Fraction(point)) for point in held.double().tolist()]
+        at_points = [
+            function.values[i] + function.slopes[i] * (Fraction(point) - function.anchors[i])
+            for i, point in zip(which, held.double().tolist(), strict=True)
+        ]
         v[inside] = torch.tensor([nearest_float(value) for value in at_points], dtype=torch.float64).to(v.dtype)
         below, above = (lookup.slopes[[i + side for i in which]] * sign for side in (0, 1))
         left[inside], right[inside] = (above, below) if lookup.mirrored else (below, above)
@@ -180,7 +188,8 @@ class _Cells:
 
     def __call__(self, y: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Four look-ups by the cell's index and two products."""
-        cell = ((_bits(y) >> self.shift) - self.offset).clamp_(0, len(self.t) - 1).reshape(-1)
+        # clamped before the offset is taken off: the difference might overflow
+        cell = (_bits(y) >> self.shift).clamp_(self.offset, self.offset + len(self.t) - 1).sub_(self.offset).reshape(-1)
         t, v, left, right = (
             part.index_select(0, cell).view(y.shape) for part in (self.t, self.v, self.left, self.right)
         )
@@ -192,6 +201,11 @@ class _Cells:
 def _bits(y: Tensor) -> Tensor:
     """float32's bits as integers: monotone in y ≥ 0; negative for y < 0."""
     return y.float().view(torch.int32)
+
+
+def exactly_zero(numbers: Iterable[Fraction]) -> Tensor:
+    """Which of them are 0."""
+    return torch.tensor([number == 0 for number in numbers], dtype=torch.bool)
 
 
 def nearest_float(number: Fraction) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from constructions import executor
 from constructions.algorithms.spectral import Estimate, spectral
 from constructions.algorithms.tensor_power import (
     ITERATIONS,
@@ -23,6 +24,7 @@ from constructions.algorithms.tensor_power import (
     power_step,
 )
 from constructions.direction_bound import DirectionBound, normalised_step
+from constructions.execution_plan import plan
 from constructions.normalisation import normalisation
 from constructions.rounding_error import gamma
 from constructions.tensor_power_bounds import REFERENCE_UNIT
@@ -65,11 +67,12 @@ class TransformerIteration:
         """What becomes of R unit vectors in `steps` steps of four layers."""
         model = with_steps(self.model, steps)
         tokens = torch.tensor(encode(model, tensor, starts)).to(model.dtype)
-        h, spread = tokens, 0.0
-        for layer, h in enumerate(model.transformer.trace(tokens), start=1):
+        h, spread = tokens.numpy(), 0.0
+        for layer, stream in enumerate(executor.trace(plan(model.transformer, tokens), tokens), start=1):
             if layer % model.form.layers_per_step == 0:
-                spread = max(spread, *(copies_spread(model, one) for one in h.double().numpy()))
-        results = read_out(model, h.double().numpy(), len(tensor))
+                h = stream.tokens().numpy()
+                spread = max(spread, *(copies_spread(model, one) for one in h))
+        results = read_out(model, h, len(tensor))
         self.calls.append(Call(tensor, starts, steps, results, spread))
         return results
 

@@ -92,13 +92,15 @@ def _run(options: argparse.Namespace) -> int:
     print(tensor_power_report.preamble(model, len(tensor), options), file=report, flush=True)
     began = time.perf_counter()
     with Progress("layer") as progress:
-        result = run(model, as_floats(tensor), as_floats(start), progress)
+        result = run(model, as_floats(tensor), as_floats(start), progress, execution=options.execution)
     seconds = time.perf_counter() - began
     layers = _exact(result, tensor, start) if options.exact else None
     content = tensor_power_report.as_json(result, layers, options)
-    print(tensor_power_report.tables(result, layers, content, seconds), file=report)
+    execution = outputs.execution(result.plan, options, seconds)
+    print(tensor_power_report.tables(result, layers, content, execution), file=report)
     entry = tensor_power_report.construction_entry(model)
-    outputs.write(options, content, lambda: _picture(result), model.transformer, entry, result.tokens, result.output)
+    draw, output = lambda: _picture(result), lambda: result.output
+    outputs.write(options, content, draw, model.transformer, entry, result.tokens, output)
     return 0
 
 

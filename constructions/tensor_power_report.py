@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from constructions import resources
-from constructions.outputs import finite, versions
+from constructions.outputs import execution_rows, finite, versions
 from constructions.tensor_power_exact import LayerReport
 from constructions.tensor_power_run import PowerRun, magnitude
 from constructions.tensor_power_transformer import TensorPowerTransformer
@@ -54,10 +54,10 @@ def preamble(model: TensorPowerTransformer, dim: int, options: argparse.Namespac
     )
 
 
-def tables(result: PowerRun, layers: Sequence[LayerReport] | None, content: dict[str, Any], seconds: float) -> str:
+def tables(result: PowerRun, layers: Sequence[LayerReport] | None, content: dict[str, Any], execution: str) -> str:
     """Steps with bounds, exact equality, the vectors side by side, resources against the theorem."""
     lines = [
-        f"run           {seconds:.2f} s",
+        execution,
         "",
         "iteration by iteration: the transformer's vector against the reference from the same start",
         "step          |v|   |difference|       <= bound   verdict",
@@ -99,7 +99,7 @@ def as_json(result: PowerRun, layers: Sequence[LayerReport] | None, options: arg
             }
             for step in result.steps
         ],
-        "rest_on": RESTS_ON[result.model.form.name],
+        "rest_on": RESTS_ON[result.model.form.name] + execution_rows(result.plan),
     }
     if layers is not None:
         content["exact_equal"] = all(report.equal for report in layers)
@@ -116,6 +116,7 @@ def as_json(result: PowerRun, layers: Sequence[LayerReport] | None, options: arg
         "construction": construction_entry(result.model)["name"],
         "max_dim": result.model.max_dim,
         "layers": options.layers,
+        "execution": options.execution,
         "dtype": options.dtype,
         "seed": options.seed,
     }

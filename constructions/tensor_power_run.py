@@ -16,6 +16,8 @@ from constructions import tensor_power_bounds as bounds
 from constructions.algorithms.tensor_power import normalised, power_step
 from constructions.direction_bound import DirectionBound, normalised_step
 from constructions.errors import InputError
+from constructions.execution_plan import Execution, Plan, plan
+from constructions.executor import streams
 from constructions.tensor_power_transformer import TensorPowerTransformer, encode, read_out
 
 Status = Literal["holds", "refuted", "not applicable", "vacuous"]
@@ -52,6 +54,7 @@ class PowerRun:
     steps: tuple[StepReport, ...]
     tokens: Float[np.ndarray, "N D"]  # encoded input, as the dtype holds it
     output: Float[np.ndarray, "N D"]  # after the last layer
+    plan: Plan | None  # how it was executed; None: literally
 
 
 def run(
@@ -59,8 +62,9 @@ def run(
     tensor: Float[np.ndarray, "d d d"],
     start: Float[np.ndarray, " d"],
     progress: Callable[[int, int], None] = lambda done, of: None,
+    execution: Execution = "structured",
 ) -> PowerRun:
-    """Evaluate all layers literally and judge every step; `progress(done, of)` is called after each layer.
+    """Evaluate all layers and judge every step; `progress(done, of)` is called after each layer.
 
     Raises
     ------
@@ -78,20 +82,21 @@ def run(
     if model.form.normalisation is not None and not start.any():
         raise InputError("the start is 0; it cannot be normalised")
     trajectory = reference(model, tensor, start)
-    vectors, spreads, output = [], [0.0], tokens
-    for done, output in enumerate(model.transformer.trace(tokens), start=1):
+    vectors, spreads, output = [], [0.0], held
+    made = plan(model.transformer, tokens) if execution == "structured" else None
+    for done, stream in enumerate(streams(model.transformer, tokens, made), start=1):
         progress(done, len(model.transformer.schedule))
         if done % model.form.layers_per_step == 0:
-            h = output.double().numpy()
-            vectors.append(read_out(model, h, dim))
-            spreads.append(copies_spread(model, h))
+            output = stream.tokens().double().numpy()
+            vectors.append(read_out(model, output, dim))
+            spreads.append(copies_spread(model, output))
     limits, excuses = judge(model, tensor, start, trajectory, spreads)
     steps = []
     for step, (vector, exact, limit, excuse) in enumerate(
         zip(vectors, trajectory[1:], limits, excuses, strict=True), start=1
     ):
         steps.append(_report(step, vector, exact, limit, excuse))
-    return PowerRun(model, tensor, start, tuple(steps), held, output.double().numpy())
+    return PowerRun(model, tensor, start, tuple(steps), held, output, made)
 
 
 def reference(
@@ -160,7 +165,8 @@ def copies_spread(model: TensorPowerTransformer, tokens: Float[np.ndarray, "N D"
     """max_i ‖vec_i − vec_0‖/‖vec_0‖: equal rows of a product may be rounded differently. 0 for a zero vector."""
     vec = tokens[:, model.stream[model.form.result]]
     size = magnitude(vec[0])
-    return max(magnitude(row) for row in vec - vec[0]) / size if size > 0 else 0.0
+    with np.errstate(invalid="ignore"):  # inf - inf is NaN, and stays one
+        return max(magnitude(row) for row in vec - vec[0]) / size if size > 0 else 0.0
 
 
 def judge(

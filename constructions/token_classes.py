@@ -102,9 +102,11 @@ class Partitions:
         bits = values.contiguous().view(BITS[values.element_size()]).long()
         if bool((bits == bits[:, :1]).all()):
             return self.single
-        # one code for each token; an odd factor loses nothing of a single data set, sums of several may collide
+        # One code for each token. Folding the high bits and an odd factor lose nothing of a single data set; sums of
+        # several may collide, which is looked at below.
+        folded = bits ^ ((bits >> 32) & 0xFFFFFFFF)
         factors = np.random.default_rng(0).integers(0, 2**62, size=(len(bits), 1)) * 2 + 1
-        codes = (bits * torch.from_numpy(factors)).sum(dim=0).numpy()
+        codes = (folded * torch.from_numpy(factors)).sum(dim=0).numpy()
         sample = codes[:: max(1, self.tokens // SAMPLE)]
         candidates = np.unique(sample)
         if 2 * len(candidates) > len(sample):

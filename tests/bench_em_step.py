@@ -1,124 +1,197 @@
-"""`make bench`: one EM step of the transformer, evaluated literally, against plain EM and scikit-learn.
+"""`make bench`, first half: one EM step of the transformer, executed as planned, against EM and scikit-learn.
 
-d = K = 8, float64, N = 1 000, 10 000, 100 000; each cell in a process of its own, so that its memory peak is its
-own; one thread. Prints seconds a step, ratios within the run, growth exponents and memory.
+float64; all methods of a comparison take turns in one process, so that the ratios are of one run; a process of its own
+for each N, so that its memory peak is its own. Planning is apart. One thread, then two.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from math import log
 
 import numpy as np
 import torch
 
 DIM = COMPONENTS = 8
-COUNTS = (1_000, 10_000, 100_000)
-METHODS = ("transformer", "plain EM", "scikit-learn")
+COUNTS = (10_000, 100_000, 1_000_000)
+LITERAL = 4_096
+SETS, SMALL = 1_000, 128
+Step = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured together: the transformer's step and those of `methods`, on N samples in R^d, K components.
+
+    With several `sets` the transformer runs on as many data sets in one call.
+    """
+
+    count: int
+    dim: int = DIM
+    components: int = COMPONENTS
+    tolerance: float = 0.1
+    sets: int = 1
+    methods: tuple[str, ...] = ("torch EM", "scikit-learn")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cell", nargs=2, metavar=("METHOD", "N"), help="measure one cell and print it as JSON")
+    parser.add_argument("--case", help="measure one case, given as JSON, and print the result as JSON")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="T", help="default: 1 2")
     parser.add_argument("--largest", type=int, default=COUNTS[-1], metavar="N", help="leave out larger N")
     options = parser.parse_args()
-    if options.cell:
-        print(json.dumps(measure(options.cell[0], int(options.cell[1]))))
+    if options.case:
+        print(json.dumps(measure(Case(**json.loads(options.case)))))
         return 0
-    print(
-        f"one EM step, d = K = {DIM}, float64, one thread (python {sys.version.split()[0]}, torch {torch.__version__})"
-    )
-    print(f"{'N':>8s}  {'method':14s} {'seconds/step':>12s} {'x plain EM':>11s} {'growth in N':>11s} {'peak MiB':>9s}")
-    before: dict[str, tuple[int, float]] = {}
-    for count in [n for n in COUNTS if n <= options.largest]:
-        cells = {method: cell(method, count) for method in METHODS}
-        for method, found in cells.items():
-            ratio = found["seconds"] / cells["plain EM"]["seconds"]
-            growth = "-"
-            if method in before:
-                smaller, seconds = before[method]
-                growth = f"{log(found['seconds'] / seconds) / log(count / smaller):.2f}"
-            before[method] = (count, found["seconds"])
+    for threads in options.threads:
+        counts = [n for n in COUNTS if n <= options.largest]
+        title = f"one EM step, d = K = {DIM}, float64, {threads} thread"
+        print(title + "s" * (threads > 1) + f" (torch {torch.__version__}); peak is of the transformer's process")
+        print("        N  transformer s  torch EM s  ratio  scikit-learn s  ratio  growth in N  plan s  peak MiB")
+        before: tuple[int, float] | None = None
+        for count in counts:
+            found = run(Case(count), threads)
+            ours, plain, sklearn = (found[name] for name in ("transformer", "torch EM", "scikit-learn"))
+            growth = f"{log(ours / before[1]) / log(count / before[0]):.2f}" if before else "-"
+            before = count, ours
             print(
-                f"{count:8d}  {method:14s} {found['seconds']:12.3g} {ratio:11.3g} {growth:>11s} {found['peak']:9.0f}",
+                f"{count:9d}  {ours:13.3g}  {plain:10.3g}  {ours / plain:5.2f}  {sklearn:14.3g}  "
+                f"{ours / sklearn:5.2f}  {growth:>11s}  {found['plan']:6.2f}  {found['peak']:8.0f}",
                 flush=True,
             )
+    growths(options.threads[0], min(COUNTS[1], options.largest))
+    found = run(Case(LITERAL, methods=("dense",)), options.threads[0])
+    ours, dense = found["transformer"], found["dense"]
+    print(f"\ndense execution against structured, N = {LITERAL}: {dense:.3g} s / {ours:.3g} s = {dense / ours:.0f}")
+    found = run(Case(SMALL, sets=SETS, methods=()), options.threads[0])
+    each = found["transformer"] / SETS
+    print(f"{SETS} data sets of {SMALL} samples in one call: {each * 1e6:.0f} microseconds a step each")
     return 0
 
 
-def cell(method: str, count: int) -> dict[str, float]:
-    command = [sys.executable, __file__, "--cell", method, str(count)]
-    return dict(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+def growths(threads: int, count: int) -> None:
+    """How the step grows with K, d and the number of ReLU units, beside torch EM."""
+    print(f"\ngrowth at N = {count}, {threads} thread{'s' * (threads > 1)}")
+    print("  case                       transformer s  torch EM s")
+    cases = {f"d = {DIM}, K = {k}": Case(count, components=k, methods=("torch EM",)) for k in (4, 16, 64)}
+    cases |= {f"d = {d}, K = {COMPONENTS}": Case(count, dim=d, methods=("torch EM",)) for d in (4, 16, 64)}
+    cases |= {f"tolerance {e:g}": Case(count, tolerance=e, methods=("torch EM",)) for e in (1.0, 0.1, 0.001)}
+    for name, case in cases.items():
+        found = run(case, threads)
+        units = f" ({found['units']:.0f} units)" if name.startswith("tolerance") else ""
+        print(f"  {name + units:27s}{found['transformer']:13.3g}  {found['torch EM']:10.3g}", flush=True)
 
 
-def measure(method: str, count: int) -> dict[str, float]:
-    torch.set_num_threads(1)
+def run(case: Case, threads: int) -> dict[str, float]:
+    """The case in a process of its own."""
+    command = [sys.executable, __file__, "--case", json.dumps(asdict(case))]
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+    output = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+    return dict(json.loads(output))
+
+
+def measure(case: Case) -> dict[str, float]:
+    """Seconds a step of each method, the least of interleaved rounds; seconds of planning; MiB at the peak."""
+    from constructions import executor
     from constructions.algorithms.sampling import Mixture, random_mixture, sample
-
-    rng = np.random.default_rng(0)
-    mixture = random_mixture(DIM, COMPONENTS, 3.0, rng)
-    x, _ = sample(mixture, count, rng)
-    start = Mixture(np.full(COMPONENTS, 1 / COMPONENTS), mixture.means + 0.3 * rng.standard_normal((COMPONENTS, DIM)))
-    prepare = {"transformer": _transformer, "plain EM": _plain, "scikit-learn": _sklearn}[method]
-    seconds = prepare(x, start)
-    return {"seconds": seconds, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
-
-
-def best_of(step: Callable[[], object], rounds: int) -> float:
-    """The fastest of `rounds`; a single round where one is long."""
-    times = []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - began)
-        if sum(times) > 20:
-            break
-    return min(times)
-
-
-def _transformer(x: np.ndarray, start: object) -> float:
     from constructions.em_class import TaskClass, split_tolerance
     from constructions.em_transformer import build, encode
+    from constructions.execution_plan import plan
 
-    task_class = TaskClass(DIM, COMPONENTS, 12.0, 0.01)
-    em = build(task_class, split_tolerance(task_class, 0.1, "floor"), 1)
-    tokens = torch.tensor(encode(em, x, start))  # type: ignore[arg-type]
-    return best_of(lambda: em.transformer(tokens), 5)
+    rng = np.random.default_rng(0)
+    mixture = random_mixture(case.dim, case.components, 3.0, rng)
+    x, _ = sample(mixture, case.count, rng)
+    means = mixture.means + 0.3 * rng.standard_normal(mixture.means.shape)
+    start = Mixture(np.full(case.components, 1 / case.components), means)
+    task_class = TaskClass(case.dim, case.components, 30.0, 0.01 / case.components)
+    em = build(task_class, split_tolerance(task_class, case.tolerance, "floor"), 200)
+    tokens = torch.from_numpy(encode(em, x, start))
+    if case.sets > 1:  # other samples, the same start
+        drawn = [encode(em, sample(mixture, case.count, rng)[0], start) for _ in range(case.sets)]
+        tokens = torch.from_numpy(np.stack(drawn))
+    began = time.perf_counter()
+    made = plan(em.transformer, tokens)
+    mlp = em.transformer.stored_layers[0].mlp
+    found = {"plan": time.perf_counter() - began, "units": float(len(mlp.w1)) if mlp is not None else 0.0}
+    streams = executor.trace(made, tokens)
+    del tokens
+    next(streams), next(streams)  # compresses the input
+    steps: dict[str, Step] = {"transformer": lambda: (next(streams), next(streams))}
+    makers: dict[str, Callable[[], Step]] = {
+        "torch EM": lambda: torch_em(x, start.weights, start.means),
+        "scikit-learn": lambda: scikit_learn(x, start.weights, start.means),
+        "dense": lambda: dense(em.transformer, torch.from_numpy(encode(em, x, start))),
+    }
+    found |= least(steps)
+    found["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # before the others run
+    found |= least(steps | {name: makers[name]() for name in case.methods})
+    return found
 
 
-def _plain(x: np.ndarray, start: object) -> float:
-    from constructions.algorithms.em import em_step
+def least(steps: dict[str, Step], seconds: float = 3.0) -> dict[str, float]:
+    """The shortest time of each, over rounds in which they take turns; 3 rounds or more."""
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    began, rounds = time.perf_counter(), 0
+    while rounds < 3 or (time.perf_counter() - began < seconds and rounds < 90):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            times[name].append(time.perf_counter() - start)
+        rounds += 1
+    return {name: min(taken) for name, taken in times.items()}
 
-    return best_of(lambda: em_step(x, start.weights, start.means), 20)  # type: ignore[attr-defined]
+
+def torch_em(x: np.ndarray, weights: np.ndarray, means: np.ndarray) -> Step:
+    """Plain EM, one batched expression a line."""
+    samples, mu, pi = (torch.from_numpy(array) for array in (x, means, weights))
+
+    def step() -> tuple[torch.Tensor, torch.Tensor]:
+        scores = torch.addmm(pi.log() - mu.square().sum(dim=1) / 2, samples, mu.mT)
+        responsibilities = scores.softmax(dim=1)
+        total = responsibilities.sum(dim=0)
+        return responsibilities.mT @ samples / total[:, None], total / len(samples)
+
+    return step
 
 
-def _sklearn(x: np.ndarray, start: object) -> float:
+def scikit_learn(x: np.ndarray, weights: np.ndarray, means: np.ndarray) -> Step:
+    """One iteration of GaussianMixture (spherical): its own E-step and M-step, without the set-up of a fit."""
     from sklearn.mixture import GaussianMixture
 
-    def fit(iterations: int) -> object:
-        model = GaussianMixture(
-            COMPONENTS,
-            covariance_type="spherical",
-            tol=0.0,
-            max_iter=iterations,
-            init_params="random_from_data",
-            weights_init=start.weights,  # type: ignore[attr-defined]
-            means_init=start.means,  # type: ignore[attr-defined]
-            precisions_init=np.ones(COMPONENTS),
-            random_state=0,
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it does not converge in so few iterations, and need not
-            return model.fit(x)
+    model = GaussianMixture(
+        len(means),
+        covariance_type="spherical",
+        max_iter=1,
+        init_params="random_from_data",
+        weights_init=weights,
+        means_init=means,
+        precisions_init=np.ones(len(means)),
+        random_state=0,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # one iteration does not converge, and need not
+        model.fit(x)
 
-    return (best_of(lambda: fit(11), 5) - best_of(lambda: fit(1), 5)) / 10
+    def step() -> None:
+        _, log_responsibilities = model._e_step(x)
+        model._m_step(x, log_responsibilities)
+
+    return step
+
+
+def dense(transformer: torch.nn.Module, tokens: torch.Tensor) -> Step:
+    """The same two layers, literally."""
+    streams: Iterator[torch.Tensor] = transformer.trace(tokens)  # type: ignore[operator]
+    return lambda: (next(streams), next(streams))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from math import exp, log, tanh
 
 import numpy as np
 import pytest
+from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 from scipy.special import softmax
 
@@ -69,15 +70,24 @@ def test_a_lost_component_makes_the_bound_vacuous():
     assert bounds.m_step(approximation, 7.0, 0.0, 0.0) >= 7.0
 
 
-def test_diameter_exactly_and_as_an_upper_bound(rng):
+def test_diameter_exactly(rng):
     x = rng.standard_normal((1511, 3))  # several blocks
     x = x[np.argsort(np.linalg.norm(x, axis=1))]  # the farthest pair is in the last one
     value, kind = bounds.diameter(x)
     assert kind == "exact"
     assert value == pytest.approx(pdist(x).max(), rel=8 * UNIT, abs=0)
     assert bounds.diameter(x[:1]) == (0.0, "exact")
-    many = rng.standard_normal((bounds.EXACT_DIAMETER_LIMIT + 1, 2))
-    value, kind = bounds.diameter(many)
-    assert kind == "upper bound"
-    extremes = many[np.argsort(np.linalg.norm(many, axis=1))[-500:]]
-    assert pdist(extremes).max() <= value <= 3 * pdist(extremes).max()
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e9])
+@pytest.mark.parametrize("shape", ["round", "long", "skewed"])
+def test_the_diameter_of_many_samples_is_bounded_from_above(shape, offset, rng):
+    """Above the exact one, also where the data lie far from 0; attained by two ends of a segment."""
+    x = rng.standard_normal((5003, 2)) * {"round": (1, 1), "long": (50, 0.01), "skewed": (1, 1)}[shape]
+    x = (np.exp(x) if shape == "skewed" else x) + offset
+    value, kind = bounds.diameter(x)
+    assert kind == "certified upper bound"
+    hull = x[ConvexHull(x).vertices]
+    assert pdist(hull).max() <= value <= 2 * pdist(hull).max()
+    ends = np.repeat([[3.0, 4.0], [-3.0, -4.0]], 2503, axis=0)
+    assert 10 <= bounds.diameter(ends)[0] <= 10 * (1 + 20 * UNIT)

@@ -15,7 +15,7 @@ from constructions.rounding_error import gamma
 
 KEYS = {
     "schema", "versions", "weights", "means", "reference", "errors", "bounds", "resources", "samples_used",
-    "construction", "class", "dtype", "seed",
+    "construction", "class", "execution", "dtype", "seed",
 }  # fmt: skip
 
 
@@ -130,10 +130,13 @@ def test_a_run_that_breaks_the_smallest_weight_says_so(em_command, csv, tmp_path
 
 def test_the_paper_construction_holds_on_a_small_class(result, csv):
     small = ["--radius", 3, "--tolerance", 1, "--max-dim", 3, "--max-components", 5]
-    content = result("--layers", 4, "--construction", "paper", "--data", csv, "--components", 2, *small)
-    assert content["construction"] == "paper"
-    assert statuses(content) == ["holds"] * 2
-    assert content["bounds"]["rest_on"] == ["e-step", "m-step", "em-step-paper"]
+    own = ["e-step", "m-step", "em-step-paper"]
+    for execution, rows in (("dense", own), ("structured", [*own, "execution-rounding"])):
+        run = ["--layers", 4, "--construction", "paper", "--data", csv, "--components", 2, "--execution", execution]
+        content = result(*run, *small)
+        assert (content["construction"], content["execution"]) == ("paper", execution)
+        assert statuses(content) == ["holds"] * 2
+        assert content["bounds"]["rest_on"] == rows
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from constructions.algorithms.sampling import Mixture
 from constructions.datasets import Dataset
 from constructions.em_run import run
 
-OPTIONS = argparse.Namespace(tolerance=0.5, layers=2, dtype="float64", seed=0)
+OPTIONS = argparse.Namespace(tolerance=0.5, layers=2, dtype="float64", seed=0, execution="structured")
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_what_is_not_finite_is_null(small_em, task, data):
     assert content["bounds"]["steps"][0]["mean"] == step.mean_bound
     assert content["errors"]["final"]["mean"] is None
     assert list(content["metrics"]["average_log_likelihood"]) == ["reference"]
-    assert "nan" in em_report.tables(replace(result, steps=(step,)), data, content, 0.1)
+    assert "nan" in em_report.tables(replace(result, steps=(step,)), data, content, "run")
 
 
 def test_metrics_against_the_truth_are_aligned(small_em, task, data):
@@ -56,7 +56,7 @@ def test_long_vectors_are_cut_in_the_text_only(small_em, rng):
     result = run(small_em, samples, start)
     content = em_report.as_json(result, Dataset("test", samples, None, None, "none"), OPTIONS)
     assert len(content["means"][0]) == 7
-    assert "…" in em_report.tables(result, Dataset("test", samples, None, None, "none"), content, 0.1)
+    assert "…" in em_report.tables(result, Dataset("test", samples, None, None, "none"), content, "run")
     assert content["metrics"].keys() == {"average_log_likelihood"}
 
 

@@ -82,7 +82,7 @@ def test_the_rounding_allowance_is_for_both_sides_and_for_copies_that_differ(iri
     ]
     assert first.rounding.mean == sides[0].mean + sides[1].mean
     assert first.rounding.log_weight == sides[0].log_weight + sides[1].log_weight
-    monkeypatch.setattr("constructions.em_run.copies_spread", lambda em, tokens, estimate: (1e-3, 1e-4))
+    monkeypatch.setattr("constructions.em_run.copies_spread", lambda mu, pi, estimate: (1e-3, 1e-4))
     steps = run(build_em(2), samples, start).steps
     assert steps[0].rounding == first.rounding
     assert steps[1].rounding.log_weight > iris_run.steps[1].rounding.log_weight + 1e-3
@@ -194,17 +194,14 @@ def test_the_verdict_on_a_given_estimate(iris_run):
     assert verdict(weights / off, means, "a reason") == ("not applicable", "a reason")
 
 
-def test_the_spread_of_copies(small_em, task):
+def test_the_spread_of_copies(task):
     """mu differs between the tokens of a component and pi between all; the largest difference counts."""
     _, start = task
-    tokens = np.zeros((20, small_em.stream.width))
-    mu, pi = (small_em.stream[name].start for name in ("mu", "pi"))
-    tokens[:, mu : mu + 3] = start.means[np.arange(20) % 5]
-    tokens[:, pi : pi + 5] = start.weights
-    assert copies_spread(small_em, tokens, start) == (0, 0)
-    tokens[13, mu : mu + 3] += [0.3, 0.0, -0.4]
-    tokens[7, pi + 4] *= np.exp(-0.2)
-    assert copies_spread(small_em, tokens, start) == pytest.approx((0.5, 0.2), rel=1e-13, abs=0)
+    mu, pi = start.means[np.arange(20) % 5], np.tile(start.weights, (20, 1))
+    assert copies_spread(mu, pi, start) == (0, 0)
+    mu[13] += [0.3, 0.0, -0.4]
+    pi[7, 4] *= np.exp(-0.2)
+    assert copies_spread(mu, pi, start) == pytest.approx((0.5, 0.2), rel=1e-13, abs=0)
 
 
 def test_preconditions():

@@ -13,6 +13,7 @@ from constructions.errors import InputError
 from constructions.tensor_power_transformer import build
 
 NOTHING = {"layers": 4, "seed": 0, "figure": None, "json": None, "export": None, "dtype": "float64"}
+NOTHING |= {"execution": "structured", "plan": False}
 
 
 def options(**given) -> argparse.Namespace:
@@ -23,9 +24,12 @@ def test_every_command_has_the_same_options():
     parser = outputs.Parser()
     outputs.add_options(parser, "draw it")
     defaults = parser.parse_args([])
-    assert vars(defaults) == {"dtype": "float64", "export": None, "json": None, "figure": None}
-    given = parser.parse_args(["--dtype", "bfloat16", "--export", "d", "--json", "-", "--figure", "f.png"])
-    assert vars(given) == {"dtype": "bfloat16", "export": Path("d"), "json": "-", "figure": Path("f.png")}
+    execution = {"execution": "structured", "plan": False}
+    assert vars(defaults) == {"dtype": "float64", "export": None, "json": None, "figure": None, **execution}
+    given = parser.parse_args(["--dtype", "bfloat16", "--export", "d", "--json", "-", "--figure", "f.png", "--plan"])
+    execution = {"execution": "structured", "plan": True}
+    assert vars(given) == {"dtype": "bfloat16", "export": Path("d"), "json": "-", "figure": Path("f.png"), **execution}
+    assert parser.parse_args(["--execution", "dense"]).execution == "dense"
     assert "draw it" in parser.format_help()
     with pytest.raises(InputError, match="float16"):
         parser.parse_args(["--dtype", "float16"])
@@ -37,6 +41,7 @@ def test_every_command_has_the_same_options():
     [
         ({"layers": 10_001}, "--layers is 10001; it must be at most 10000"),
         ({"seed": -1}, "--seed is -1; it must not be negative"),
+        ({"plan": True, "execution": "dense"}, "it does not go with --execution dense"),
         ({"figure": Path("DIR/f.pdf")}, r"--figure is .*f\.pdf'; it must end in \.png"),
         ({"figure": Path("DIR/f.png"), "json": "DIR/f.png"}, "they must differ"),
         ({"figure": Path("DIR/absent/f.png")}, "there is no directory"),
@@ -73,7 +78,9 @@ def test_everything_that_was_asked_for_is_written(dtype, stored, tmp_path, capsy
     tokens, output = np.arange(12.0).reshape(3, 4) / 8, -np.arange(12.0).reshape(3, 4) / 4
     content = {"b": 0.1, "a": [None, "é"]}
     chosen = options(dtype=dtype, json=str(tmp_path / "r.json"), figure=tmp_path / "f.png", export=tmp_path / "new")
-    outputs.write(chosen, content, lambda: b"picture", model.transformer, {"name": "x", "max_dim": 3}, tokens, output)
+    outputs.write(
+        chosen, content, lambda: b"picture", model.transformer, {"name": "x", "max_dim": 3}, tokens, lambda: output
+    )
     assert capsys.readouterr() == ("", "")
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert files == {"r.json", "f.png", *(f"new/{name}" for name in outputs.EXPORTED)}
@@ -96,7 +103,7 @@ def test_only_what_was_asked_for_is_made(tmp_path, capsys):
     """Standard output is JSON alone; no picture is drawn, nothing else is written."""
     model, content = build(3, 1).transformer, {"a": 1}
     for chosen in (options(json="-"), options()):
-        outputs.write(chosen, content, pytest.fail, model, {}, np.zeros((1, 1)), np.zeros((1, 1)))
+        outputs.write(chosen, content, pytest.fail, model, {}, np.zeros((1, 1)), pytest.fail)
     assert capsys.readouterr() == ('{\n  "a": 1\n}\n', "")
     assert list(tmp_path.iterdir()) == []
 
@@ -104,9 +111,7 @@ def test_only_what_was_asked_for_is_made(tmp_path, capsys):
 def test_a_result_that_is_no_strict_json_is_a_bug(tmp_path):
     chosen = options(json=str(tmp_path / "r.json"))
     with pytest.raises(ValueError, match="not JSON compliant"):
-        outputs.write(
-            chosen, {"a": np.nan}, pytest.fail, build(3, 1).transformer, {}, np.zeros((1, 1)), np.zeros((1, 1))
-        )
+        outputs.write(chosen, {"a": np.nan}, pytest.fail, build(3, 1).transformer, {}, np.zeros((1, 1)), pytest.fail)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -14,7 +14,7 @@ from constructions.tensors import orthogonal_tensor, random_start, random_tensor
 
 KEYS = {
     "schema", "versions", "vector", "reference", "difference", "bound", "status", "steps", "rest_on", "resources",
-    "tensor", "start", "construction", "max_dim", "layers", "dtype", "seed",
+    "tensor", "start", "construction", "max_dim", "layers", "execution", "dtype", "seed",
 }  # fmt: skip
 UNIT = 2.0**-53
 NORMALISE = ["--normalise", 0.3, 4, "--tensor", "orthogonal"]

@@ -14,7 +14,9 @@ from constructions.tensor_power_report import RESTS_ON, TITLES
 from constructions.tensor_power_run import run
 from constructions.tensor_power_transformer import ATTENTION_ONLY, THEOREM, build, normalised_form, softmax_form
 
-OPTIONS = argparse.Namespace(tensor="some.npy", start="random", layers=4, dtype="float64", seed=3)
+OPTIONS = argparse.Namespace(
+    tensor="some.npy", start="random", layers=4, dtype="float64", seed=3, execution="structured"
+)
 FORMS = [THEOREM, ATTENTION_ONLY, softmax_form(Fraction(1, 2**13)), normalised_form(normalisation(0.1, 7.0, 5))]
 NAMES = [form.name for form in FORMS]
 
@@ -36,7 +38,7 @@ def test_what_is_not_finite_is_null(task):
     assert content["reference"] == result.steps[0].reference.tolist()
     assert (content["difference"], content["bound"], content["status"]) == (None, None, "refuted")
     assert content["steps"] == [{"step": 1, "difference": None, "bound": None, "status": "refuted", "reason": "why"}]
-    text = tensor_power_report.tables(lost, None, content, 0.125)
+    text = tensor_power_report.tables(lost, None, content, "run           0.12 s, dense execution")
     assert "refuted: why" in text
     assert "(0.5, nan, -inf)" in text
     assert "0.12 s" in text
@@ -58,7 +60,8 @@ def test_the_last_step_is_the_result(task):
 def test_every_form_says_what_it_is_and_what_it_rests_on(form, task):
     result = run(build(5, 2, form), *task)
     content = tensor_power_report.as_json(result, None, OPTIONS)
-    assert content["rest_on"] == RESTS_ON[form.name] != []
+    assert content["rest_on"] == [*RESTS_ON[form.name], "execution-rounding"]
+    assert RESTS_ON[form.name]
     preamble = tensor_power_report.preamble(result.model, 3, OPTIONS)
     assert TITLES[form.name] in preamble
     assert "tensor some.npy, d = 3; start random; 2 iterations" in preamble
@@ -81,10 +84,10 @@ def test_long_vectors_are_cut_in_the_text_only(rng):
     result = run(build(11, 1), rng.standard_normal((11, 11, 11)), rng.standard_normal(11))
     content = tensor_power_report.as_json(result, None, OPTIONS)
     assert len(content["vector"]) == 11
-    text = tensor_power_report.tables(result, None, content, 0.1)
+    text = tensor_power_report.tables(result, None, content, "run")
     assert text.count("…") == 2
     assert f"{content['vector'][7]:.6g}, …)" in text
     for dim, cuts in ((8, 0), (9, 2)):
         other = run(build(11, 1), rng.standard_normal((dim, dim, dim)), rng.standard_normal(dim))
         content = tensor_power_report.as_json(other, None, OPTIONS)
-        assert tensor_power_report.tables(other, None, content, 0.1).count("…") == cuts
+        assert tensor_power_report.tables(other, None, content, "run").count("…") == cuts

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from constructions import executor
 from constructions import tensor_power_bounds as bounds
 from constructions.algorithms.tensor_power import normalised, normalised_power_iteration, power_iteration, power_step
 from constructions.compiler import Head, Layer, Mlp
@@ -62,8 +63,12 @@ def test_every_step_is_compared_with_the_float64_iteration(form, task):
     model = result.model
     where = model.stream[form.result].start
     assert np.array_equal(result.steps[-1].vector, result.output[0, where : where + 3])
-    with torch.no_grad():
-        assert np.array_equal(result.output, model.transformer(torch.tensor(result.tokens)).numpy())
+    tokens = torch.tensor(result.tokens)
+    assert np.array_equal(result.output, executor.run(model.transformer, tokens).numpy())
+    literal = run(model, tensor, start, execution="dense")
+    assert np.array_equal(literal.output, model.transformer(tokens).numpy())
+    assert (result.plan is None, literal.plan is None) == (False, True)
+    assert {step.status for step in literal.steps} == {"holds"}
     one = run(build(5, 1, form), tensor, start).steps[0]
     assert np.array_equal(one.vector, result.steps[0].vector)  # the steps are read in between
     assert (one.bound, one.difference) == (result.steps[0].bound, result.steps[0].difference)

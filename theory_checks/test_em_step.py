@@ -201,7 +201,7 @@ test_m_step, test_m_step_controls = m_step.tests()
 
 def judge_run(em: EmTransformer, task: Task, scale: float = 1.0) -> Iterator[Verdict]:
     """A verdict for every mean and for the weights, at every step of a run; `scale` lowers the bound."""
-    result = run(em, task.samples, task.start)
+    result = run(em, task.samples, task.start, execution="dense")
     for step in result.steps:
         excuse = step.reason if step.status == "not applicable" else ""
         name = f"{task.name} step {step.step}"
@@ -290,7 +290,7 @@ def em_run(rng: np.random.Generator, *, build: Build = subjects.sound) -> Iterat
     Refuted only if it is further from L exact EM steps than the diameter of the data, which is trivial.
     """
     for task in instances.real_data():
-        result = run(build(DEMO_CLASS, 0.1), task.samples, task.start)
+        result = run(build(DEMO_CLASS, 0.1), task.samples, task.start, execution="dense")
         final = result.steps[-1]
         drift = mean_error(final.estimate, final.reference)
         outcome: Outcome = "undecided" if drift <= result.diameter else "refuted"

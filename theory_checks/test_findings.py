@@ -45,7 +45,7 @@ def m_step_entering_weight(
     approximation = Approximation("floor", kept["log_a"], 0.0, kept["segments"], 8.0, 64)
     em = build(TaskClass(2, 3, 8.0, 1e-9), approximation, 1)
     samples = np.array(kept["samples"], dtype=float)
-    result = run(em, samples, start)
+    result = run(em, samples, start, execution="dense")
     step = result.steps[0]
     for k, weight in enumerate(weights(start, step.estimate)):
         bound = scale * bounds.m_step(approximation, result.diameter, float(weight), 0.0) + step.rounding.mean

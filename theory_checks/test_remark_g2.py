@@ -123,7 +123,9 @@ def remark_g2(rng: np.random.Generator, *, make: Make = normalised_form, scale: 
                     continue
                 range_ = normalisation(low / 1.01, high * 1.01, max_dim, error, squares)
                 dtype = torch.float32 if squares == "attention" and error == 0.03 else torch.float64
-                for step in run(build(max_dim, STEPS, make(range_), dtype), task.tensor, task.start).steps:
+                for step in run(
+                    build(max_dim, STEPS, make(range_), dtype), task.tensor, task.start, execution="dense"
+                ).steps:
                     approximation = max(range_.norm_errors(len(task.tensor)))
                     bound = scale * approximation + max(0.0, step.bound - approximation)
                     excuse = step.reason if step.status == "not applicable" else ""

@@ -35,7 +35,7 @@ def samples_of(rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray, int]
     source="Algorithm B.2, its power iterations by the transformer",
     text="ours",
     evidence="sampled",
-    depends_on=("remark-g2",),
+    depends_on=("remark-g2", "execution-rounding"),
 )
 def spectral_row(
     rng: np.random.Generator, *, make: Make = lambda: TransformerIteration(8), scale: float = 1.0

@@ -205,8 +205,8 @@ def sample_remainder(rng: np.random.Generator, *, encode: Encode = encode) -> It
         for count in (2 * k - 1, 3 * k + 1, 10 * k + 1):
             task = instances.overlapping(f"K={k} N={count}", 3, k, count, SMALL_CLASS.radius, rng)
             kept = count // k * k
-            result = run(em, task.samples, task.start, encode=encode)
-            alone = run(em, task.samples[:kept], task.start)
+            result = run(em, task.samples, task.start, encode=encode, execution="dense")
+            alone = run(em, task.samples[:kept], task.start, execution="dense")
             same = result.output.shape == alone.output.shape and bool((result.output == alone.output).all())
             yield require(same, f"{task.name}: the same as on the first {kept} samples")
             for step in result.steps:

@@ -1,0 +1,63 @@
+"""How far two evaluations of one layer may be apart in floating point (proofs_notes/execution.md)."""
+
+from __future__ import annotations
+
+from math import log
+
+import numpy as np
+from jaxtyping import Float
+
+from constructions.executor import LEAST_BLOCK
+from constructions.rounding_error import EXP_UNITS, gamma
+from constructions.weights import Activation, Array, HeadWeights
+
+
+def attention_error(
+    heads: list[HeadWeights], activation: Activation, h: Float[np.ndarray, "N D"], unit: float
+) -> Float[np.ndarray, "N D"]:
+    """Bound of |literal − planned| for h_i + Σ_m Σ_j a(⟨Q_m h_i, K_m h_j⟩) V_m h_j, entry by entry.
+
+    Either evaluation is off by at most half of it: the note derives γ_{H+2}(|h| + Σ_m Ō_m) + Σ_m E_m.
+    """
+    total, error = np.abs(h), np.zeros(h.shape)
+    for head in heads:
+        size, its_error = head_error(head, activation, h, unit)
+        total, error = total + size, error + its_error
+    return 2 * (error + gamma(len(heads) + 2, unit) * (total + error))
+
+
+def head_error(
+    head: HeadWeights, activation: Activation, h: Float[np.ndarray, "N D"], unit: float
+) -> tuple[Array, Array]:
+    """Σ_j a_ij |O||V h_j| and a bound of what is wrong with the head's output in one evaluation, each N×D."""
+    tokens, width = h.shape
+
+    def read(matrix: Array) -> tuple[Array, Array]:
+        exact = h @ matrix.T
+        return exact, gamma(width + 2, unit) * (np.abs(h) @ np.abs(matrix).T)
+
+    (query, query_error), (key, key_error), (value, value_error) = map(read, (head.query, head.key, head.value))
+    scores = query @ key.T
+    larger = (np.abs(query) + query_error) @ (np.abs(key) + key_error).T
+    score_error = larger - np.abs(query) @ np.abs(key).T + gamma(len(head.query) + 2, unit) * larger
+    values = np.abs(value) + value_error
+    if activation == "relu":
+        weights, weight_error = np.maximum(scores, 0) / tokens, score_error / tokens
+        weight_error = weight_error + gamma(2 * tokens + 8, unit) * (weights + weight_error)
+    else:
+        weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+        weights = weights / weights.sum(axis=1, keepdims=True)
+        largest = larger.max(axis=1, keepdims=True) + log(tokens)
+        blocks = -(-tokens // LEAST_BLOCK)
+        logit = score_error.max(axis=1, keepdims=True) + (1 + blocks) * unit * (4 * largest + 2 * EXP_UNITS)
+        weight_error = weights * np.expm1(2 * logit + gamma(2 * tokens + 8, unit))
+    size = (weights + weight_error) @ values
+    error = weights @ value_error + weight_error @ values + gamma(2 * tokens + 8, unit) * size
+    output = np.abs(head.output).T
+    return size @ output, error @ output + gamma(head.output.shape[1] + 4, unit) * (size @ output)
+
+
+def mlp_error(w1: Array, w2: Array, h: Float[np.ndarray, "N D"], unit: float) -> Float[np.ndarray, "N D"]:
+    """Bound of |literal − planned| for h + w2·relu(w1·h): 2γ_{D+D'+8}(|h| + |w2||w1||h|), entry by entry."""
+    size = np.abs(h) + np.abs(h) @ np.abs(w1).T @ np.abs(w2).T
+    return 2 * gamma(h.shape[1] + len(w1) + 8, unit) * size

@@ -1,0 +1,142 @@
+"""The bound of one sublayer: where it is positive, how it grows, what it allows and what it does not."""
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+
+from constructions import execution_error
+from constructions.execution_error import attention_error, mlp_error
+from constructions.rounding_error import gamma
+from constructions.transformer import AttentionLayer, MlpLayer
+from constructions.weights import Activation, Array, HeadWeights
+from theory_checks.execution_instances import STYLES, random_layer, random_tokens
+
+SINGLE, DOUBLE = 2.0**-24, 2.0**-53  # unit roundoffs
+each_activation = pytest.mark.parametrize("activation", ["relu", "softmax"])
+each_style = pytest.mark.parametrize("style", STYLES)
+
+
+def bound(layer: AttentionLayer | MlpLayer, h: torch.Tensor, unit: float) -> Array:
+    tokens = h.double().numpy()
+    if isinstance(layer, MlpLayer):
+        return mlp_error(layer.w1.double().numpy(), layer.w2.double().numpy(), tokens, unit)
+    heads = [
+        HeadWeights(*(m.double().numpy() for m in (head.query, head.key, head.value, head.output)))
+        for head in layer.stored_heads
+    ]
+    return attention_error(heads, layer.activation, tokens, unit)
+
+
+def float32_layers(rng: np.random.Generator, activation: Activation, style: str) -> tuple[AttentionLayer, MlpLayer]:
+    layer = random_layer(rng, activation, style).float()
+    return layer.attention, layer.mlp
+
+
+def float32_tokens(rng: np.random.Generator) -> torch.Tensor:
+    return torch.from_numpy(random_tokens(rng)).float()
+
+
+def off(layer: AttentionLayer | MlpLayer, exact: AttentionLayer | MlpLayer, h: torch.Tensor) -> Array:
+    """|float32 − float64| of two layers that hold float32 numbers."""
+    single, double = layer(h), deepcopy(exact).double()(h.double())
+    assert (single.dtype, double.dtype) == (torch.float32, torch.float64)
+    return (single.double() - double).abs().numpy()
+
+
+@each_style
+@each_activation
+def test_float32_is_within_half_of_the_bound(activation, style, rng):
+    """And float64 within half of its own. Nor is the bound too wide: it is small, and errors reach 1e-4 of it."""
+    h = float32_tokens(rng)
+    for layer in float32_layers(rng, activation, style):
+        allowed, found = bound(layer, h, SINGLE), off(layer, layer, h)
+        assert (found <= (allowed + bound(layer, h, DOUBLE)) / 2).all()
+        assert (found[found > 0] / allowed[found > 0]).max() > 1e-4
+        assert allowed.max() < 1e-2
+
+
+@each_style
+@each_activation
+def test_a_weight_that_moves_one_entry_by_ten_times_the_bound_is_noticed(activation, style, rng):
+    h = float32_tokens(rng)
+    attention, mlp = float32_layers(rng, activation, style)
+    head = attention.stored_heads[5]  # its value is one number
+    pooled = (AttentionLayer([head], activation)(h) - h)[:, -1] / head.output[-1, 0]
+    hidden = (h @ mlp.w1.mT).relu()
+    unit = int(hidden.sum(dim=0).argmax())
+    for layer, matrix, column, factors in ((attention, head.output, 0, pooled), (mlp, mlp.w2, unit, hidden[:, unit])):
+        exact, allowed, token = deepcopy(layer), bound(layer, h, SINGLE), int(factors.abs().argmax())
+        with torch.no_grad():
+            matrix[-1, column] += 10 * float(allowed[token, -1]) / abs(float(factors[token]))
+        ratio = off(layer, exact, h)[token, -1] / allowed[token, -1]
+        assert 9 < ratio < 11
+
+
+@each_activation
+def test_the_bound_is_linear_in_the_unit(activation, rng):
+    """Up to terms of second order: counts and scores are far below 1e-3 of 1/unit. Above that it grows faster."""
+    h = float32_tokens(rng)
+    for layer in float32_layers(rng, activation, "dense"):
+        tiny, one, two = (bound(layer, h, unit) for unit in (SINGLE / 1024, SINGLE, 2 * SINGLE))
+        assert (2 * one < two).all()
+        assert (two < 2 * one * 1.001).all()
+        assert (1024 * tiny < one).all()
+        assert (one < 1024 * tiny * 1.001).all()
+        assert not bound(layer, h, 0.0).any()
+
+
+def head(query: list[float], key: list[float], value: list[float], output: list[float]) -> HeadWeights:
+    """One row of each."""
+    return HeadWeights(*(np.array([row]) for row in (query, key, value)), np.array([output]).T)
+
+
+def test_the_bound_is_positive_where_numbers_only_cancel():
+    """1 − 1 in a score or in a value may be rounded, 0 + 0 not."""
+    h = np.array([[1.0, 1.0, 0.0, 0.0], [3.0, 3.0, 0.0, 0.0]])
+    plain, cancelled, zero = [1.0, 0.0, 0.0, 0.0], [1.0, -1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]
+    for scored, valued in ((cancelled, plain), (plain, cancelled), (cancelled, cancelled)):
+        found = attention_error([head(plain, scored, valued, [0.0, 0.0, 1.0, 0.0])], "relu", h, SINGLE)
+        assert (found[:, :3] > 0).all()
+        assert not found[:, 3].any()
+    for scored, valued in ((zero, plain), (plain, zero)):
+        found = attention_error([head(plain, scored, valued, [0.0, 0.0, 1.0, 0.0])], "relu", h, SINGLE)
+        assert (found[:, :2] > 0).all()
+        assert not found[:, 2:].any()
+    assert (attention_error([head(plain, zero, plain, [0.0, 0.0, 1.0, 0.0])], "softmax", h, SINGLE)[:, 2] > 0).all()
+    units = mlp_error(np.array([cancelled]), np.array([zero]).T, h, SINGLE)
+    assert (units[:, :3] > 0).all()
+    assert not units[:, 3].any()
+
+
+def test_the_bound_of_an_mlp_by_hand():
+    """|h| + |w2||w1||h| = (2, 1 + 11·(2·3 + 5)), and D + D' + 8 = 2 + 1 + 8."""
+    found = mlp_error(np.array([[-3.0, 5.0]]), np.array([[0.0], [-11.0]]), np.array([[2.0, -1.0]]), SINGLE)
+    assert found.tolist() == [[2 * gamma(11, SINGLE) * 2, 2 * gamma(11, SINGLE) * 122]]
+
+
+@each_activation
+def test_without_heads_only_the_residual_is_rounded(activation, rng):
+    h = random_tokens(rng)
+    assert np.array_equal(attention_error([], activation, h, DOUBLE), 2 * (gamma(2, DOUBLE) * np.abs(h)))
+
+
+@each_activation
+def test_every_head_adds_to_the_bound(activation, rng):
+    h = float32_tokens(rng)
+    attention, _ = float32_layers(rng, activation, "dense")
+    bounds = [bound(AttentionLayer(attention.stored_heads[:count], activation), h, SINGLE) for count in (1, 2, 3)]
+    assert (bounds[0] < bounds[1]).all()
+    assert (bounds[1] < bounds[2]).all()
+
+
+def test_blocks_of_keys_rescale_softmax_only(rng, monkeypatch):
+    h = float32_tokens(rng)
+    layers = [float32_layers(rng, activation, "dense")[0] for activation in ("relu", "softmax")]
+    relu, softmax = (bound(layer, h, SINGLE) for layer in layers)
+    monkeypatch.setattr(execution_error, "LEAST_BLOCK", len(h))
+    assert np.array_equal(bound(layers[1], h, SINGLE), softmax)  # one block either way
+    monkeypatch.setattr(execution_error, "LEAST_BLOCK", len(h) - 1)
+    assert np.array_equal(bound(layers[0], h, SINGLE), relu)
+    assert (bound(layers[1], h, SINGLE) > softmax).all()
