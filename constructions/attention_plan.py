@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from math import isfinite
 
 import numpy as np
 import torch
@@ -16,6 +15,9 @@ from torch import Tensor
 from constructions.factor import LEAST_COLUMNS, Factor
 from constructions.token_classes import Partition, Partitions
 from constructions.weights import Activation, Array, HeadWeights
+
+LARGEST_FACTOR = 2.0**16
+"""Of the values of heads that share them: so that what is multiplied first stays within the format's range."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class HeadGroup:
         return reading + self.value.multiplications * self.values.count + scores + self.output.numel() * queries
 
     def __str__(self) -> str:
-        """E.g. `2 heads: 600 queries x 3 keys`."""
+        """E.g. `2 heads: 600 x 3`, queries x keys."""
         heads = f"{len(self.heads)} head" + ("s" if len(self.heads) > 1 else "")
         return f"{heads}: {self.queries.count} x {self.keys.count}"
 
@@ -224,7 +226,7 @@ def _group(
     values: dict[_Rows, int] = {}
     share_of, share = [], []
     for head in members:
-        unit = _common_factor(head.value) if activation == "relu" and len(members) > 1 else 1.0
+        unit = _common_factor(head.value, dtype) if activation == "relu" and len(members) > 1 else 1.0
         share_of.append(values.setdefault(head.value.scaled(unit), len(values)))
         share.append(unit)
     value = _reading(list(values), dtype)
@@ -249,12 +251,14 @@ def _group(
     )
 
 
-def _common_factor(rows: _Rows) -> float:
-    """The first entry, where it divides all others exactly; else 1."""
-    unit = rows.entries[0][0]
+def _common_factor(rows: _Rows, dtype: torch.dtype) -> float:
+    """The first entry, if it is of moderate size and divides all others exactly, as numbers of the format; else 1."""
+    unit, limits = rows.entries[0][0], torch.finfo(dtype)
+    if not 1 / LARGEST_FACTOR <= abs(unit) <= LARGEST_FACTOR:
+        return 1.0
     for entry in (entry for row in rows.entries for entry in row):
-        quotient = entry / unit
-        if not isfinite(quotient) or Fraction(quotient) * Fraction(unit) != entry:
+        quotient = float(torch.tensor(entry / unit, dtype=torch.float64).to(dtype))
+        if not limits.tiny <= abs(quotient) <= limits.max or Fraction(quotient) * Fraction(unit) != entry:
             return 1.0
     return unit
 

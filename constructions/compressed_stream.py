@@ -37,7 +37,7 @@ class Stream:
     def __init__(self, shape: torch.Size, buffers: dict[int, Buffer], place: Int[np.ndarray, " D"]) -> None:
         self.shape = shape
         self.buffers, self._place = buffers, place  # of a coordinate: ROWS·name of the buffer + row
-        self._kept: dict[tuple[int, int], tuple[np.ndarray, np.ndarray, Rows]] = {}
+        self._kept: dict[tuple[int, int], list[tuple[np.ndarray, np.ndarray, Rows]]] = {}
 
     @classmethod
     def of(cls, tokens: Float[Tensor, "*batch N D"], coordinates: Sequence[Coordinate]) -> Stream:
@@ -83,8 +83,7 @@ class Stream:
         self._place[targets] = np.arange(ROWS * name, ROWS * name + len(targets))
 
     def link(self, targets: Targets, sources: Targets, before: Stream) -> None:
-        """h[targets] ← the sources of the stream of which this one is a copy, without copying them."""
-        self.buffers |= before.buffers
+        """h[targets] ← the sources of the stream of which this one has just been copied, without copying them."""
         self._place[targets] = before._place[sources]
 
     def clear(self, targets: Targets) -> None:
@@ -117,20 +116,18 @@ class Stream:
 
     def kept_rows(self, coordinates: Int[np.ndarray, " rows"], classes: Partition) -> Rows:
         """The same for an array that lives as long as its plan: where they lie is worked out once, if it recurs."""
-        key, place = (id(coordinates), id(classes)), self._place[coordinates]
-        rows = None
-        if key in self._kept:
-            _, before, rows = self._kept[key]
+        place = self._place[coordinates]
+        kept = self._kept.setdefault((id(coordinates), id(classes)), [])
+        for i, (_, before, rows) in enumerate(kept):
             if (before == place).all():
                 buffers = [self.buffers[piece.name] for piece in rows.pieces]
                 if all(map(is_, buffers, rows.buffers)):
                     return rows
-                fitting = all(piece.fits(buffer) for piece, buffer in zip(rows.pieces, buffers, strict=True))
-                rows = Rows(rows.pieces, buffers, classes) if fitting else None
-            else:
-                rows = None
-        rows = rows or self.rows(coordinates, classes)
-        self._kept[key] = coordinates, place, rows
+                if all(piece.fits(buffer) for piece, buffer in zip(rows.pieces, buffers, strict=True)):
+                    kept[i] = coordinates, place, Rows(rows.pieces, buffers, classes)
+                    return kept[i][2]
+        rows = self.rows(coordinates, classes)
+        kept[:] = [*kept[-1:], (coordinates, place, rows)]  # two: what is copied lies in two buffers in turn
         return rows
 
     def _pieces(self, place: Int[np.ndarray, " rows"], classes: Partition) -> list[Piece]:

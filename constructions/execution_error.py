@@ -39,7 +39,8 @@ def head_error(
     (query, query_error), (key, key_error), (value, value_error) = map(read, (head.query, head.key, head.value))
     scores = query @ key.T
     larger = (np.abs(query) + query_error) @ (np.abs(key) + key_error).T
-    score_error = larger - np.abs(query) @ np.abs(key).T + gamma(len(head.query) + 2, unit) * larger
+    score_error = np.abs(query) @ key_error.T + query_error @ (np.abs(key) + key_error).T
+    score_error += gamma(len(head.query) + 2, unit) * larger
     values = np.abs(value) + value_error
     if activation == "relu":
         weights, weight_error = np.maximum(scores, 0) / tokens, score_error / tokens
@@ -50,7 +51,8 @@ def head_error(
         largest = larger.max(axis=1, keepdims=True) + log(tokens)
         blocks = -(-tokens // LEAST_BLOCK)
         logit = score_error.max(axis=1, keepdims=True) + (1 + blocks) * unit * (4 * largest + 2 * EXP_UNITS)
-        weight_error = weights * np.expm1(2 * logit + gamma(2 * tokens + 8, unit))
+        with np.errstate(over="ignore"):  # beyond any use the bound is infinite
+            weight_error = weights * np.expm1(2 * logit + gamma(2 * tokens + 8, unit))
     size = (weights + weight_error) @ values
     error = weights @ value_error + weight_error @ values + gamma(2 * tokens + 8, unit) * size
     output = np.abs(head.output).T

@@ -6,6 +6,7 @@ Blocks are small enough to stay in the cache, so that a layer costs about one pa
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from math import prod
 
 import numpy as np
@@ -103,7 +104,7 @@ class _Linear:
             result = self.reading.matrix @ result
         elif self.reading.scales is not None:
             result = result * self.reading.scales
-        return result.unflatten(1, self.shape)
+        return result.reshape(result.shape[0], *self.shape, result.shape[2])
 
 
 class _Keys:
@@ -234,7 +235,8 @@ class Relu:
     def write(self, output: Factor, target: Float[Tensor, "batch targets queries"]) -> None:
         """What all heads together add, into `target`."""
         assert self.total is not None
-        torch.div(output(self.total.sum(dim=1)), self.group.keys.tokens, out=target)
+        total = self.total.sum(dim=1) if self.total.shape[1] > 1 else self.total[:, 0]
+        torch.div(output(total), self.group.keys.tokens, out=target)
 
 
 def apply_mlp(layer: MlpPlan, stream: Stream) -> Stream:
@@ -253,11 +255,15 @@ def apply_mlp(layer: MlpPlan, stream: Stream) -> Stream:
 
 def assign(assigned: Assignment, stream: Stream) -> Float[Tensor, "batch 1 classes"]:
     """Constant + Σ coefficient·h[source]."""
-    like = stream.zeros
-    value = like.new_full((like.shape[0], 1, assigned.classes.count), nearest_float(assigned.constant))
+    value = stream.zeros.expand(-1, 1, assigned.classes.count) + rounded(assigned.constant, stream.zeros)
     for source, coefficient in assigned.terms:
-        value += nearest_float(coefficient) * stream.rows(np.array([source]), assigned.classes)()
+        value += rounded(coefficient, value) * stream.rows(np.array([source]), assigned.classes)()
     return value
+
+
+def rounded(number: Fraction, like: Tensor) -> Tensor:
+    """In the dtype of a tensor; infinite beyond its range."""
+    return torch.tensor(nearest_float(number), dtype=torch.float64).to(like.dtype)
 
 
 def apply_curve(curve: Curve, stream: Stream) -> Float[Tensor, "batch targets classes"]:

@@ -97,7 +97,8 @@ class MlpPlan:
     @property
     def operations(self) -> int:
         """Multiplications and look-ups for one data set."""
-        return sum(curve.operations for curve in self.curves) + (self.dense.operations if self.dense else 0)
+        linear = sum(len(made.terms) * made.classes.count for made in self.computed.values())
+        return linear + sum(curve.operations for curve in self.curves) + (self.dense.operations if self.dense else 0)
 
     def __str__(self) -> str:
         """How it runs, in a line."""
