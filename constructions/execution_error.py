@@ -51,12 +51,18 @@ def head_error(
         largest = larger.max(axis=1, keepdims=True) + log(tokens)
         blocks = -(-tokens // LEAST_BLOCK)
         logit = score_error.max(axis=1, keepdims=True) + (1 + blocks) * unit * (4 * largest + 2 * EXP_UNITS)
-        with np.errstate(over="ignore"):  # beyond any use the bound is infinite
-            weight_error = weights * np.expm1(2 * logit + gamma(2 * tokens + 8, unit))
+        with np.errstate(over="ignore", invalid="ignore"):  # two shares are never further apart than 1
+            weight_error = np.fmin(weights * np.expm1(2 * logit + gamma(2 * tokens + 8, unit)), 1.0)
+        weight_error = weight_error + tokens * smallest_normal(unit)  # below it exp may return 0
     size = (weights + weight_error) @ values
     error = weights @ value_error + weight_error @ values + gamma(2 * tokens + 8, unit) * size
     output = np.abs(head.output).T
     return size @ output, error @ output + gamma(head.output.shape[1] + 4, unit) * (size @ output)
+
+
+def smallest_normal(unit: float) -> float:
+    """Of the format with this unit roundoff: float64, or float32 and bfloat16."""
+    return 2.0**-1022 if unit < 2.0**-50 else 2.0**-126
 
 
 def mlp_error(w1: Array, w2: Array, h: Float[np.ndarray, "N D"], unit: float) -> Float[np.ndarray, "N D"]:

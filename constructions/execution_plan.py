@@ -105,7 +105,7 @@ def plan(transformer: Transformer, tokens: Float[Tensor, "*batch N D"]) -> Plan:
     ValueError
         If the tokens' last axis is not the transformer's width, or there is no token.
     """
-    if tokens.shape[-1] != transformer.width or tokens.numel() == 0:
+    if tokens.dim() < 2 or tokens.shape[-1] != transformer.width or tokens.numel() == 0:
         raise ValueError(f"the tokens have shape {tuple(tokens.shape)}; (..., N, {transformer.width}) is needed, N ≥ 1")
     partitions = Partitions(tokens.shape[-2])
     flat = tokens.reshape(-1, *tokens.shape[-2:])

@@ -32,7 +32,18 @@ LEAST_BLOCK = 256
 
 
 def trace(made: Plan, tokens: Float[Tensor, "*batch N D"]) -> Iterator[Stream]:
-    """The stream after every layer, in turn; `made` is the plan of these tokens (execution_plan.plan)."""
+    """The stream after every layer, in turn; `made` is the plan of these very tokens (execution_plan.plan).
+
+    Raises
+    ------
+    ValueError
+        If the plan is for another number of tokens or another width.
+    """
+    planned = (made.everyone.tokens, len(made.coordinates))
+    if tokens.shape[-2:] != planned:
+        raise ValueError(
+            f"the tokens have shape {tuple(tokens.shape)}; the plan is for (..., {planned[0]}, {planned[1]})"
+        )
     stream = Stream.of(tokens, made.coordinates)
     for layer in made.layers:
         if layer.attention is not None:

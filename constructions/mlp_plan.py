@@ -194,7 +194,7 @@ def plan_mlp(
 ) -> MlpPlan:
     """The plan of h + w2·relu(w1·h). The matrices are float64, with entries of the functions' dtype."""
     units = _Units.of(w1, w2, coordinates)
-    slopes: dict[tuple[int, int], Fraction] = {}  # (target, source)
+    slopes: dict[int, dict[int, Fraction]] = {}  # target -> source -> slope
     curves: dict[tuple[int, int], tuple[PiecewiseLinear, Lookup, int, list[tuple[int, int]]]] = {}
     rest = np.flatnonzero((units.reads > 0) & (units.writes > 0) & (units.reads + units.writes > 2)).tolist()
     constants = {
@@ -206,14 +206,15 @@ def plan_mlp(
         if not lookup.representable:
             rest += members.tolist()
         elif function.linear:
-            slopes[target, source] = function.slopes[0]
+            slopes.setdefault(target, {})[source] = function.slopes[0]
             constants[target] += function.values[0]
         else:
             place = (id(function), id(coordinates[source].partition))
             curves.setdefault(place, (function, lookup, len(members), []))[-1].append((target, source))
 
     assignments = {
-        target: _assignment(target, constant, slopes, coordinates, partitions) for target, constant in constants.items()
+        target: _assignment(target, constant, slopes.get(target, {}), coordinates, partitions)
+        for target, constant in constants.items()
     }
     made = tuple(_curve(*curve, coordinates) for curve in curves.values())
     dense = _dense(units, sorted(rest), coordinates, partitions, functions.dtype) if rest else None
@@ -224,13 +225,12 @@ def plan_mlp(
 def _assignment(
     target: int,
     constant: Fraction,
-    slopes: dict[tuple[int, int], Fraction],
+    slopes: dict[int, Fraction],
     coordinates: Sequence[Coordinate],
     partitions: Partitions,
 ) -> Assignment:
     """The residual h[target] together with what the linear curves add to it."""
-    terms = {source: slope for (written, source), slope in slopes.items() if written == target}
-    terms[target] = terms.get(target, Fraction(0)) + 1
+    terms = {**slopes, target: slopes.get(target, Fraction(0)) + 1}
     known = coordinates[target].known
     if known is not None:
         constant += terms.pop(target) * Fraction(known)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from constructions.attention_plan import AttentionPlan, HeadGroup
+from constructions.attention_plan import HeadGroup
 from constructions.execution_plan import LayerPlan, Plan, plan
-from constructions.mlp_plan import Curve, MlpPlan
+from constructions.mlp_plan import Curve
 from constructions.piecewise_linear import Lookup
 from constructions.transformer import AttentionHead, AttentionLayer, MlpLayer, Transformer, TransformerLayer
 from constructions.weights import Activation
@@ -123,14 +123,18 @@ def relabelled(instance: Instance, rng: np.random.Generator) -> Instance:
     return Instance(f"{instance.name} relabelled", transformer, instance.tokens[..., order])
 
 
-def _changed(made: Plan, head_group: object = None, curve: object = None) -> Plan:
+def _changed(
+    made: Plan,
+    head_group: Callable[[HeadGroup], HeadGroup] | None = None,
+    curve: Callable[[Curve], Curve] | None = None,
+) -> Plan:
     """The plan with a function applied to every group of heads, or to every curve."""
     layers: dict[LayerPlan, LayerPlan] = {}
     for layer in made.layers:
         attention, mlp = layer.attention, layer.mlp
-        if callable(head_group) and isinstance(attention, AttentionPlan):
+        if head_group is not None and attention is not None:
             attention = replace(attention, groups=tuple(head_group(group) for group in attention.groups))
-        if callable(curve) and isinstance(mlp, MlpPlan):
+        if curve is not None and mlp is not None:
             mlp = replace(mlp, curves=tuple(curve(one) for one in mlp.curves))
         layers.setdefault(layer, replace(layer, attention=attention, mlp=mlp))
     return replace(made, layers=tuple(layers[layer] for layer in made.layers))
@@ -169,11 +173,8 @@ def merged_classes(transformer: Transformer, tokens: Tensor) -> Plan:
     for c, coordinate in enumerate(made.coordinates):
         classes = coordinate.partition
         if classes.labels is not None and classes.count > 1:
-            first, second = classes.first[:2].tolist()
-            altered[..., torch.from_numpy(classes.labels == 1), c] = tokens[..., first, c, None].expand(
-                *tokens.shape[:-2], int((classes.labels == 1).sum())
-            )
-            del second
+            second = torch.from_numpy(classes.labels == 1)
+            altered[..., second, c] = tokens[..., int(classes.first[0]), c, None]
             break
     return plan(transformer, altered)
 

@@ -95,15 +95,16 @@ def execution_certified(rng: np.random.Generator, *, make: Planner = plan) -> It
                 yield Verdict("refuted" if apart else "undecided" if wide else "holds", name)
 
 
-def sublayers(transformer: Transformer) -> list[tuple[Transformer, TransformerLayer]]:
-    """Attention and MLP of every scheduled layer, each as a transformer of its own."""
-    parts = []
-    for index in transformer.schedule:
-        layer = transformer.stored_layers[index]
-        for part in (TransformerLayer(layer.attention, None), TransformerLayer(None, layer.mlp)):
-            if part.attention is not None or part.mlp is not None:
-                parts.append((Transformer([part], (0,)), part))
-    return parts
+def sublayers(transformer: Transformer) -> tuple[list[TransformerLayer], list[int]]:
+    """Attention and MLP of every stored layer, each as a layer of its own, and their order; tied ones stay tied."""
+    parts: list[TransformerLayer] = []
+    places: list[list[int]] = []
+    for layer in transformer.stored_layers:
+        halves = (TransformerLayer(layer.attention, None), TransformerLayer(None, layer.mlp))
+        kept = [half for half in halves if half.attention is not None or half.mlp is not None]
+        places.append(list(range(len(parts), len(parts) + len(kept))))
+        parts += kept
+    return parts, [place for index in transformer.schedule for place in places[index]]
 
 
 def allowed(part: TransformerLayer, h: np.ndarray, unit: float) -> np.ndarray:
@@ -120,16 +121,17 @@ def allowed(part: TransformerLayer, h: np.ndarray, unit: float) -> np.ndarray:
 
 def judge_rounding(instance: Instance, make: Planner) -> Iterator[Verdict]:
     """Sublayer by sublayer: what the executor makes of its own stream against what the literal evaluation does."""
-    parts = sublayers(instance.transformer)
-    whole = Transformer([part for _, part in parts], range(len(parts)))
+    parts, schedule = sublayers(instance.transformer)
+    whole = Transformer(parts, schedule)
     unit = torch.finfo(instance.tokens.dtype).eps / 2
     streams = [instance.tokens, *(s.tokens() for s in executor.trace(make(whole, instance.tokens), instance.tokens))]
-    for number, ((literal, part), before, after) in enumerate(zip(parts, streams[:-1], streams[1:], strict=True), 1):
-        off = (literal(before).double() - after.double()).abs().numpy().reshape(-1, *after.shape[-2:])
+    for number, (place, before, after) in enumerate(zip(schedule, streams[:-1], streams[1:], strict=True), start=1):
+        part = parts[place]
+        off = (part(before).double() - after.double()).abs().numpy().reshape(-1, *after.shape[-2:])
         inputs = before.double().numpy().reshape(-1, *before.shape[-2:])
         bounds = np.array([allowed(part, h, unit) for h in inputs])
         with np.errstate(invalid="ignore", divide="ignore"):
-            ratios = np.where(off > 0, off / bounds, 0.0)
+            ratios = np.where(off != 0, off / bounds, 0.0)  # NaN is not 0
         worst = np.unravel_index(int(np.nan_to_num(ratios, nan=np.inf).argmax()), ratios.shape)
         yield compare(float(off[worst]), float(bounds[worst]), f"{instance.name}: sublayer {number}")
 
