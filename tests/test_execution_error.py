@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from constructions import execution_error
+from constructions import execution_error, executor
 from constructions.execution_error import attention_error, mlp_error
 from constructions.rounding_error import gamma
-from constructions.transformer import AttentionLayer, MlpLayer
+from constructions.transformer import AttentionHead, AttentionLayer, MlpLayer, Transformer, TransformerLayer
 from constructions.weights import Activation, Array, HeadWeights
 from theory_checks.execution_instances import STYLES, random_layer, random_tokens
 
@@ -140,3 +140,25 @@ def test_blocks_of_keys_rescale_softmax_only(rng, monkeypatch):
     monkeypatch.setattr(execution_error, "LEAST_BLOCK", len(h) - 1)
     assert np.array_equal(bound(layers[0], h, SINGLE), relu)
     assert (bound(layers[1], h, SINGLE) > softmax).all()
+
+
+@pytest.mark.parametrize(("unit", "dtype", "gap"), [(SINGLE, torch.float32, -103.0), (DOUBLE, torch.float64, -744.7)])
+def test_weights_that_underflow_are_within_the_bound(unit, dtype, gap):
+    """Merged keys may leave a subnormal number where single ones leave 0; the bound is positive nevertheless."""
+    tokens = torch.zeros((13, 4), dtype=dtype)
+    tokens[:, 3], tokens[:5, 0], tokens[:5, 1] = 1.0, gap, 1.0
+    weights = head([0.0, 0.0, 0.0, 1.0], [1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0])
+    parts = (torch.from_numpy(m).to(dtype) for m in (weights.query, weights.key, weights.value, weights.output))
+    transformer = Transformer([TransformerLayer(AttentionLayer([AttentionHead(*parts)], "softmax"), None)], (0,))
+    off = (transformer(tokens) - executor.run(transformer, tokens)).abs().double().numpy()
+    found = attention_error([weights], "softmax", tokens.double().numpy(), unit)
+    assert (off <= found).all()
+    assert (found[:, 2] > 0).all()
+    assert found[:, 2].max() < 1e-30
+
+
+def test_a_bound_beyond_use_is_no_nan():
+    """A score of 1e11 in float32: nothing is known of the weights, but that they lie between 0 and 1."""
+    h = np.array([[3000.0, 0.0], [1.0, 0.0]])
+    one = HeadWeights(np.array([[1e8, 0.0]]), np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]]), np.array([[0.0], [1.0]]))
+    assert np.isfinite(attention_error([one], "softmax", h, SINGLE)).all()

@@ -18,7 +18,7 @@ from constructions.em_transformer import EmTransformer, build, encode
 from constructions.execution_error import attention_error, mlp_error
 from constructions.execution_plan import Plan, plan
 from constructions.executor import run, streams, trace
-from constructions.transformer import AttentionHead, AttentionLayer, Transformer, TransformerLayer
+from constructions.transformer import AttentionHead, AttentionLayer, MlpLayer, Transformer, TransformerLayer
 from constructions.weights import Activation, HeadWeights
 from theory_checks.execution_instances import FAULTS, STYLES, WIDTH, random_instances, random_tokens
 
@@ -355,3 +355,12 @@ def test_a_file_of_the_power_iteration_without_names_runs_as_planned(form, dtype
     found = exported.part(run(transformer, tokens).double().numpy(), rule["value"])[rule["token"], :3]
     reference, bound = np.array(exported.result["reference"]), exported.result["bound"]
     assert np.linalg.norm(found - exported.result["vector"]) <= 2 * bound < 0.1 * np.linalg.norm(reference)
+
+
+def test_a_plan_is_for_tokens_of_its_own_shape():
+    transformer = Transformer([TransformerLayer(None, MlpLayer(torch.ones(3, 5), torch.ones(5, 3)))], (0,))
+    tokens = torch.ones(13, 5)
+    with pytest.raises(ValueError, match=r"the plan is for \(\.\.\., 13, 5\)"):
+        next(executor.trace(plan(transformer, tokens), tokens[:11]))
+    with pytest.raises(ValueError, match=r"is needed"):
+        plan(transformer, tokens[0])
