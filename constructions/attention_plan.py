@@ -56,8 +56,6 @@ class HeadGroup:
     queries: Partition
     keys: Partition
     values: Partition
-    rank: int
-    biases: int
     query: Reading  # heads·rank rows
     key: Reading
     bias_query: Reading  # heads·biases rows
@@ -67,6 +65,16 @@ class HeadGroup:
     share: Float[Tensor, " heads"]
     targets: Int[np.ndarray, " targets"]
     output: Float[Tensor, "targets values"]
+
+    @property
+    def rank(self) -> int:
+        """Rows of a head's score."""
+        return self.query.rows // len(self.heads)
+
+    @property
+    def biases(self) -> int:
+        """Rows of a head's score whose query is the same for all tokens."""
+        return self.bias_query.rows // len(self.heads)
 
     @cached_property
     def write(self) -> Factor:
@@ -237,8 +245,6 @@ def _group(
         first.queries,
         first.keys,
         read,
-        len(first.query.columns),
-        len(first.bias_query.columns),
         _reading([head.query for head in members], dtype),
         _reading([head.key for head in members], dtype),
         _reading([head.bias_query for head in members], dtype),

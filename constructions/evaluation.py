@@ -18,24 +18,25 @@ from constructions.weights import Array, HeadWeights, LayerWeights, TransformerW
 
 def exact_weights(transformer: Transformer, numbers: NumberSystem) -> TransformerWeights:
     """The matrices that the modules hold, entry by entry: every float is a rational."""
-
-    def converted(matrix: Tensor) -> Array:
-        values = matrix.detach().double().numpy()
-        result = numbers.zeros(values.shape)
-        for place in np.argwhere(values):
-            result[tuple(place)] = numbers.number(float(values[tuple(place)]))
-        return result
-
     layers = []
     for layer in transformer.stored_layers:
         attention, mlp = layer.attention, layer.mlp
         heads = tuple(
-            HeadWeights(*(converted(m) for m in (head.query, head.key, head.value, head.output)))
+            HeadWeights(*(lifted(m, numbers) for m in (head.query, head.key, head.value, head.output)))
             for head in (attention.stored_heads if attention is not None else ())
         )
-        w1, w2 = (converted(mlp.w1), converted(mlp.w2)) if mlp is not None else (None, None)
+        w1, w2 = (lifted(mlp.w1, numbers), lifted(mlp.w2, numbers)) if mlp is not None else (None, None)
         layers.append(LayerWeights(heads, attention.activation if attention is not None else "softmax", w1, w2))
     return TransformerWeights(tuple(layers), transformer.schedule)
+
+
+def lifted(matrix: Tensor, numbers: NumberSystem) -> Array:
+    """A float tensor, entry by entry, in a number system."""
+    values = matrix.detach().double().numpy()
+    result = numbers.zeros(values.shape)
+    for place in np.argwhere(values):
+        result[tuple(place)] = numbers.number(float(values[tuple(place)]))
+    return result
 
 
 def trace(

@@ -9,7 +9,17 @@ from jaxtyping import Float
 
 from constructions.executor import LEAST_BLOCK
 from constructions.rounding_error import EXP_UNITS, gamma
+from constructions.transformer import AttentionLayer, MlpLayer
 from constructions.weights import Activation, Array, HeadWeights
+
+
+def sublayer_error(
+    part: AttentionLayer | MlpLayer, h: Float[np.ndarray, "N D"], unit: float
+) -> Float[np.ndarray, "N D"]:
+    """Bound of |literal − planned| for one module on the stream h, entry by entry; `unit` is its format's roundoff."""
+    if isinstance(part, AttentionLayer):
+        return attention_error([head.weights for head in part.stored_heads], part.activation, h, unit)
+    return mlp_error(part.w1.double().numpy(), part.w2.double().numpy(), h, unit)
 
 
 def attention_error(

@@ -18,7 +18,6 @@ from constructions.attention_plan import AttentionPlan, Coordinate, plan_attenti
 from constructions.mlp_plan import Functions, MlpPlan, plan_mlp
 from constructions.token_classes import Partition, Partitions
 from constructions.transformer import Transformer, TransformerLayer
-from constructions.weights import HeadWeights
 
 Execution = Literal["structured", "dense"]
 
@@ -132,20 +131,14 @@ def plan_layer(
     """The plan of one layer on a stream with these coordinates."""
     attention, mlp = None, None
     if layer.attention is not None:
-        heads = [
-            HeadWeights(*(_array(m) for m in (head.query, head.key, head.value, head.output)))
-            for head in layer.attention.stored_heads
-        ]
+        heads = [head.weights for head in layer.attention.stored_heads]
         attention = plan_attention(heads, layer.attention.activation, coordinates, partitions, functions.dtype)
         coordinates = attention.after
     if layer.mlp is not None:
-        mlp = plan_mlp(_array(layer.mlp.w1), _array(layer.mlp.w2), coordinates, partitions, functions)
+        w1, w2 = (matrix.detach().double().numpy() for matrix in (layer.mlp.w1, layer.mlp.w2))
+        mlp = plan_mlp(w1, w2, coordinates, partitions, functions)
         coordinates = mlp.after
     return LayerPlan(attention, mlp, coordinates)
-
-
-def _array(matrix: Tensor) -> np.ndarray:
-    return matrix.detach().double().numpy()
 
 
 def _coordinate(values: Tensor, partitions: Partitions) -> Coordinate:

@@ -14,7 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from constructions.attention_plan import Coordinate
-from constructions.piecewise_linear import Lookup, PiecewiseLinear, from_units, nearest_float
+from constructions.lookup import Lookup
+from constructions.piecewise_linear import PiecewiseLinear, from_units, nearest_float
 from constructions.token_classes import Partition, Partitions
 from constructions.weights import Array
 

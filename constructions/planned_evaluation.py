@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Shaped
-from torch import Tensor
+import torch
+from jaxtyping import Shaped
 
 from constructions.attention_plan import Coordinate, HeadGroup, Reading
+from constructions.evaluation import lifted
 from constructions.execution_plan import Plan
 from constructions.mlp_plan import MlpPlan
 from constructions.number_system import NumberSystem
@@ -65,25 +66,25 @@ def attend_group(group: HeadGroup, activation: Activation, columns: Sequence[Col
         left = _read(group.bias_query, columns, single, numbers).reshape(heads, group.biases, 1)
         right = _read(group.bias_key, columns, group.keys, numbers).reshape(heads, group.biases, group.keys.count)
         scores = scores + (left * right).sum(axis=1)[..., None]
-    sizes = _numbers(group.keys.sizes, numbers)[:, None]
+    sizes = lifted(torch.from_numpy(group.keys.sizes), numbers)[:, None]
     if activation == "relu":
         weights = numbers.relu(scores) * sizes / tokens
     else:
         weights = numbers.exp(scores) * sizes
         weights = weights / weights.sum(axis=1, keepdims=True)
-    means = _read(group.value, columns, group.values, numbers) * _numbers(group.values.sizes, numbers)
+    means = _read(group.value, columns, group.values, numbers) * lifted(torch.from_numpy(group.values.sizes), numbers)
     totals = numbers.zeros((len(means), group.keys.count))
     labels = group.keys.of(group.values)
     for j in range(group.values.count):
         place = 0 if group.keys.count == 1 else int(labels[j]) if labels is not None else j
         totals[:, place] = totals[:, place] + means[:, j]
     values = (totals / sizes[:, 0]).reshape(-1, group.output.shape[1], group.keys.count)
-    share = _numbers(group.share.double().numpy(), numbers)
+    share = lifted(group.share, numbers)
     pooled = sum(
         (share[m] * (values[group.share_of[m]] @ weights[m]) for m in range(heads)),
         numbers.zeros((group.output.shape[1], group.queries.count)),
     )
-    return _matrix(group.output, numbers) @ pooled
+    return lifted(group.output, numbers) @ pooled
 
 
 def apply_mlp(layer: MlpPlan, columns: Sequence[Column], numbers: NumberSystem) -> list[Column]:
@@ -102,8 +103,8 @@ def apply_mlp(layer: MlpPlan, columns: Sequence[Column], numbers: NumberSystem) 
         after = added(after, curve.targets, update, curve.classes, layer.after)
     if layer.dense is not None:
         rows = np.array([columns[c].at(layer.dense.classes) for c in layer.dense.sources.tolist()], dtype=object)
-        hidden = numbers.relu(_matrix(layer.dense.w1, numbers) @ rows)
-        update = _matrix(layer.dense.w2, numbers) @ hidden
+        hidden = numbers.relu(lifted(layer.dense.w1, numbers) @ rows)
+        update = lifted(layer.dense.w2, numbers) @ hidden
         after = added(after, layer.dense.targets, update, layer.dense.classes, layer.after)
     return after
 
@@ -125,16 +126,5 @@ def _read(reading: Reading, columns: Sequence[Column], classes: Partition, numbe
         return numbers.zeros((0, classes.count))
     rows = np.array([columns[c].at(classes) for c in reading.sources.tolist()], dtype=object)
     if reading.matrix is not None:
-        return _matrix(reading.matrix, numbers) @ rows
-    return rows if reading.scales is None else rows * _matrix(reading.scales, numbers)
-
-
-def _matrix(matrix: Float[Tensor, "rows columns"], numbers: NumberSystem) -> Array:
-    return _numbers(matrix.double().numpy(), numbers)
-
-
-def _numbers(floats: np.ndarray, numbers: NumberSystem) -> Array:
-    result = numbers.zeros(floats.shape)
-    for place in np.argwhere(floats):
-        result[tuple(place)] = numbers.number(floats[tuple(place)].item())
-    return result
+        return lifted(reading.matrix, numbers) @ rows
+    return rows if reading.scales is None else rows * lifted(reading.scales, numbers)

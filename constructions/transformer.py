@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from constructions.weights import Activation, TransformerWeights
+from constructions.weights import Activation, HeadWeights, TransformerWeights
 
 BLOCK_ELEMENTS = 2**22
 """Scores or hidden units held at a time: blocks of tokens keep memory linear in N."""
@@ -33,6 +33,11 @@ class AttentionHead(nn.Module):
             raise ValueError(f"query, key, value, output must be (r,D), (r,D), (s,D), (D,s), not {shapes}")
         self.query, self.key = _parameter(query), _parameter(key)
         self.value, self.output = _parameter(value), _parameter(output)
+
+    @property
+    def weights(self) -> HeadWeights:
+        """The matrices as float64 arrays."""
+        return HeadWeights(*(m.detach().double().numpy() for m in (self.query, self.key, self.value, self.output)))
 
     def forward(self, h: Float[Tensor, "*batch N D"], activation: Activation) -> Float[Tensor, "*batch N D"]:
         """Σ_j a(⟨Q h_i, K h_j⟩) V h_j for every token i, without the residual.

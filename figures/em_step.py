@@ -269,4 +269,4 @@ def figure() -> Figure:
     start = load_start("kmeans++", COMPONENTS, data.samples, rng)
     em = build(TASK_CLASS, split_tolerance(TASK_CLASS, TOLERANCE, "floor"), STEPS)
     instance = f"{DATA.capitalize()}, {data.preparation}; start: k-means++ with seed {SEED}; tolerance {TOLERANCE:g}. "
-    return draw(run_em(em, data.samples, start), instance)
+    return draw(run_em(em, data.samples, start, execution="dense"), instance)

@@ -80,7 +80,7 @@ def approximation_at(floor: float) -> Approximation:
 def step_at(instance: Instance, approximation: Approximation) -> StepReport:
     """One EM step of the transformer, beside the exact one."""
     task_class = TaskClass(max_dim=1, max_components=2, radius=RADIUS, min_weight=1e-9)
-    return run(build(task_class, approximation, 1), instance.x, instance.start).steps[0]
+    return run(build(task_class, approximation, 1), instance.x, instance.start, execution="dense").steps[0]
 
 
 def measure(instance: Instance, floor: float) -> Measurement:

@@ -57,7 +57,8 @@ def instance() -> Instance:
 def iterate(given: Instance, error: float, squares: Literal["network", "attention"]) -> PowerRun:
     """All iterations of one transformer."""
     range_ = normalisation(LOW, HIGH, default_max_dim(DIM), error, squares)
-    return run_power(build(default_max_dim(DIM), ITERATIONS, normalised_form(range_)), given.tensor, given.start)
+    model = build(default_max_dim(DIM), ITERATIONS, normalised_form(range_))
+    return run_power(model, given.tensor, given.start, execution="dense")
 
 
 def turned(run: PowerRun) -> list[float]:

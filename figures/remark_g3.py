@@ -59,7 +59,7 @@ def instances() -> list[Instance]:
 def measure(exponent: int, dtype: torch.dtype, given: list[Instance]) -> list[Measurement]:
     """For each of STEPS."""
     model = build(default_max_dim(DIM), max(STEPS), softmax_form(Fraction(1, 2**exponent)), dtype)
-    runs = [run_power(model, case.tensor, case.start) for case in given]
+    runs = [run_power(model, case.tensor, case.start, execution="dense") for case in given]
     found = []
     for count in STEPS:
         steps = [run.steps[count - 1] for run in runs]

@@ -213,7 +213,8 @@ def figure() -> Figure:
     for make, steps in ((random_tensor, STEPS), (orthogonal_tensor, CONVERGING_STEPS)):
         rng = np.random.default_rng(SEED)
         tensor = make(DIM, rng)
-        runs.append(run_power(build(default_max_dim(DIM), steps), tensor, random_start(DIM, rng)))
+        model = build(default_max_dim(DIM), steps)
+        runs.append(run_power(model, tensor, random_start(DIM, rng), execution="dense"))
     names = ["random tensor", "orthogonal tensor"]
     layers = " and ".join(str(len(run.model.transformer.schedule)) for run in runs)
     text = (

@@ -52,7 +52,7 @@ def cells(dim: int, dtype: torch.dtype) -> list[Cell]:
     runs: list[PowerRun] = []
     for seed in range(TENSORS):
         rng = np.random.default_rng(seed)
-        runs.append(run_power(model, random_tensor(dim, rng), random_start(dim, rng)))
+        runs.append(run_power(model, random_tensor(dim, rng), random_start(dim, rng), execution="dense"))
     found = []
     for iteration in ITERATIONS:
         steps = [run.steps[iteration - 1] for run in runs]
@@ -77,7 +77,7 @@ def shrinking(model: TensorPowerTransformer, exponent: int) -> Shrinking:
     """The same tensor and direction, the start 2^-exponent times as long: no digit of it changes."""
     rng = np.random.default_rng(SHRINKING_SEED)
     tensor, start = random_tensor(SHRINKING_DIM, rng), random_start(SHRINKING_DIM, rng)
-    report = run_power(model, tensor, start * 2.0**-exponent)
+    report = run_power(model, tensor, start * 2.0**-exponent, execution="dense")
     step, size = report.steps[0], float(np.linalg.norm(report.steps[0].reference))
     t, v = torch.tensor(report.tensor).to(model.dtype), torch.tensor(report.start).to(model.dtype)
     direct = ((t @ v) @ v).double().numpy()

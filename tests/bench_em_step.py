@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
-import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,12 +17,12 @@ from math import log
 
 import numpy as np
 import torch
+from benching import Step, least, run_case
 
 DIM = COMPONENTS = 8
 COUNTS = (10_000, 100_000, 1_000_000)
 LITERAL = 4_096
 SETS, SMALL = 1_000, 128
-Step = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ def main() -> int:
         print("        N  transformer s  torch EM s  ratio  scikit-learn s  ratio  growth in N  plan s  peak MiB")
         before: tuple[int, float] | None = None
         for count in counts:
-            found = run(Case(count), threads)
+            found = run_case(__file__, asdict(Case(count)), threads)
             ours, plain, sklearn = (found[name] for name in ("transformer", "torch EM", "scikit-learn"))
             growth = f"{log(ours / before[1]) / log(count / before[0]):.2f}" if before else "-"
             before = count, ours
@@ -69,10 +66,10 @@ def main() -> int:
                 flush=True,
             )
     growths(options.threads[0], min(COUNTS[1], options.largest))
-    found = run(Case(LITERAL, methods=("dense",)), options.threads[0])
+    found = run_case(__file__, asdict(Case(LITERAL, methods=("dense",))), options.threads[0])
     ours, dense = found["transformer"], found["dense"]
     print(f"\ndense execution against structured, N = {LITERAL}: {dense:.3g} s / {ours:.3g} s = {dense / ours:.0f}")
-    found = run(Case(SMALL, sets=SETS, methods=()), options.threads[0])
+    found = run_case(__file__, asdict(Case(SMALL, sets=SETS, methods=())), options.threads[0])
     each = found["transformer"] / SETS
     print(f"{SETS} data sets of {SMALL} samples in one call: {each * 1e6:.0f} microseconds a step each")
     return 0
@@ -86,17 +83,9 @@ def growths(threads: int, count: int) -> None:
     cases |= {f"d = {d}, K = {COMPONENTS}": Case(count, dim=d, methods=("torch EM",)) for d in (4, 16, 64)}
     cases |= {f"tolerance {e:g}": Case(count, tolerance=e, methods=("torch EM",)) for e in (1.0, 0.1, 0.001)}
     for name, case in cases.items():
-        found = run(case, threads)
+        found = run_case(__file__, asdict(case), threads)
         units = f" ({found['units']:.0f} units)" if name.startswith("tolerance") else ""
         print(f"  {name + units:27s}{found['transformer']:13.3g}  {found['torch EM']:10.3g}", flush=True)
-
-
-def run(case: Case, threads: int) -> dict[str, float]:
-    """The case in a process of its own."""
-    command = [sys.executable, __file__, "--case", json.dumps(asdict(case))]
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
-    output = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
-    return dict(json.loads(output))
 
 
 def measure(case: Case) -> dict[str, float]:
@@ -131,23 +120,10 @@ def measure(case: Case) -> dict[str, float]:
         "scikit-learn": lambda: scikit_learn(x, start.weights, start.means),
         "dense": lambda: dense(em.transformer, torch.from_numpy(encode(em, x, start))),
     }
-    found |= least(steps)
+    found |= least(steps, 90, 3.0)
     found["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # before the others run
-    found |= least(steps | {name: makers[name]() for name in case.methods})
+    found |= least(steps | {name: makers[name]() for name in case.methods}, 90, 3.0)
     return found
-
-
-def least(steps: dict[str, Step], seconds: float = 3.0) -> dict[str, float]:
-    """The shortest time of each, over rounds in which they take turns; 3 rounds or more."""
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    began, rounds = time.perf_counter(), 0
-    while rounds < 3 or (time.perf_counter() - began < seconds and rounds < 90):
-        for name, step in steps.items():
-            start = time.perf_counter()
-            step()
-            times[name].append(time.perf_counter() - start)
-        rounds += 1
-    return {name: min(taken) for name, taken in times.items()}
 
 
 def torch_em(x: np.ndarray, weights: np.ndarray, means: np.ndarray) -> Step:

@@ -7,19 +7,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
+from benching import Step, least, run_case
 
 DIMS = (8, 16, 32, 64)
 LARGEST_DENSE = 32
-Step = Callable[[], object]
 
 
 def main() -> int:
@@ -36,7 +32,7 @@ def main() -> int:
         print("\n" + title + "s" * (threads > 1) + f" (torch {torch.__version__})")
         print("   d  transformer s   einsum s  ratio  dense s  plan s  peak MiB")
         for dim in [d for d in DIMS if d <= options.largest]:
-            found = run(dim, threads)
+            found = run_case(__file__, dim, threads)
             ours, einsum = found["transformer"], found["einsum"]
             dense = f"{found['dense']:.3g}" if "dense" in found else "-"
             print(
@@ -46,14 +42,6 @@ def main() -> int:
             )
     print(f"\nexact evaluation in rationals, d = 7, d0 = 8, L = 3: {exact():.2f} s")
     return 0
-
-
-def run(dim: int, threads: int) -> dict[str, float]:
-    """The case in a process of its own."""
-    command = [sys.executable, __file__, "--case", str(dim)]
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
-    output = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
-    return dict(json.loads(output))
 
 
 def measure(dim: int) -> dict[str, float]:
@@ -80,23 +68,9 @@ def measure(dim: int) -> dict[str, float]:
     if dim <= LARGEST_DENSE:
         literal = model.transformer.trace(tokens)
         steps["dense"] = lambda: (next(literal), next(literal))
-    found |= least(steps)
+    found |= least(steps, 400, 4.0)
     found["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return found
-
-
-def least(steps: dict[str, Step], rounds: int = 400, seconds: float = 4.0) -> dict[str, float]:
-    """The shortest time of each, over rounds in which they take turns; 3 rounds or more."""
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    began = time.perf_counter()
-    for done in range(rounds):
-        if done >= 3 and time.perf_counter() - began > seconds:
-            break
-        for name, step in steps.items():
-            start = time.perf_counter()
-            step()
-            times[name].append(time.perf_counter() - start)
-    return {name: min(taken) for name, taken in times.items()}
 
 
 def exact() -> float:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from constructions import execution_error, executor
-from constructions.execution_error import attention_error, mlp_error
+from constructions.execution_error import attention_error, mlp_error, sublayer_error
 from constructions.rounding_error import gamma
 from constructions.transformer import AttentionHead, AttentionLayer, MlpLayer, Transformer, TransformerLayer
 from constructions.weights import Activation, Array, HeadWeights
@@ -19,14 +19,7 @@ each_style = pytest.mark.parametrize("style", STYLES)
 
 
 def bound(layer: AttentionLayer | MlpLayer, h: torch.Tensor, unit: float) -> Array:
-    tokens = h.double().numpy()
-    if isinstance(layer, MlpLayer):
-        return mlp_error(layer.w1.double().numpy(), layer.w2.double().numpy(), tokens, unit)
-    heads = [
-        HeadWeights(*(m.double().numpy() for m in (head.query, head.key, head.value, head.output)))
-        for head in layer.stored_heads
-    ]
-    return attention_error(heads, layer.activation, tokens, unit)
+    return sublayer_error(layer, h.double().numpy(), unit)
 
 
 def float32_layers(rng: np.random.Generator, activation: Activation, style: str) -> tuple[AttentionLayer, MlpLayer]:

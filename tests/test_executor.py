@@ -15,30 +15,14 @@ from torch import Tensor
 from constructions import execution_error, executor, weights_file
 from constructions.algorithms.sampling import Mixture
 from constructions.em_transformer import EmTransformer, build, encode
-from constructions.execution_error import attention_error, mlp_error
+from constructions.execution_error import sublayer_error
 from constructions.execution_plan import Plan, plan
 from constructions.executor import run, streams, trace
 from constructions.transformer import AttentionHead, AttentionLayer, MlpLayer, Transformer, TransformerLayer
-from constructions.weights import Activation, HeadWeights
-from theory_checks.execution_instances import FAULTS, STYLES, WIDTH, random_instances, random_tokens
+from constructions.weights import Activation
+from theory_checks.execution_instances import FAULTS, STYLES, WIDTH, random_instances, random_tokens, sublayers
 
 each_activation = pytest.mark.parametrize("activation", ["relu", "softmax"])
-
-
-def sublayers(transformer: Transformer) -> Transformer:
-    """The same function with every attention layer and every MLP a layer of its own."""
-    layers = [transformer.stored_layers[index] for index in transformer.schedule]
-    pairs = [pair for layer in layers for pair in ((layer.attention, None), (None, layer.mlp)) if pair != (None, None)]
-    return Transformer([TransformerLayer(*pair) for pair in pairs], range(len(pairs)))
-
-
-def allowed(part: TransformerLayer, h: np.ndarray, unit: float) -> np.ndarray:
-    """The bound for a sublayer on the tokens of one data set."""
-    if part.attention is not None:
-        heads = part.attention.stored_heads
-        matrices = [[m.double().numpy() for m in (head.query, head.key, head.value, head.output)] for head in heads]
-        return attention_error([HeadWeights(*four) for four in matrices], part.attention.activation, h, unit)
-    return mlp_error(part.mlp.w1.double().numpy(), part.mlp.w2.double().numpy(), h, unit)
 
 
 def ratio(part: TransformerLayer, before: Tensor, one: Tensor, other: Tensor) -> float:
@@ -46,7 +30,8 @@ def ratio(part: TransformerLayer, before: Tensor, one: Tensor, other: Tensor) ->
     assert one.dtype == other.dtype == before.dtype
     unit = torch.finfo(before.dtype).eps / 2
     off = (one.double() - other.double()).abs().numpy().reshape(-1, *before.shape[-2:])
-    bounds = np.array([allowed(part, h, unit) for h in before.double().numpy().reshape(off.shape)])
+    module = part.attention if part.attention is not None else part.mlp
+    bounds = np.array([sublayer_error(module, h, unit) for h in before.double().numpy().reshape(off.shape)])
     off, bounds = off[off != 0], bounds[off != 0]
     return float(np.nan_to_num(off / bounds, nan=np.inf).max(initial=0))
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from constructions.attention_plan import HeadGroup
 from constructions.execution_plan import LayerPlan, Plan, plan
+from constructions.lookup import Lookup
 from constructions.mlp_plan import Curve
-from constructions.piecewise_linear import Lookup
 from constructions.transformer import AttentionHead, AttentionLayer, MlpLayer, Transformer, TransformerLayer
 from constructions.weights import Activation
 
@@ -43,18 +43,20 @@ def random_tokens(rng: np.random.Generator, batch: tuple[int, ...] = (), count: 
     return tokens
 
 
-def random_instances(rng: np.random.Generator, activation: Activation, examples: int) -> Iterator[Instance]:
+def random_instances(
+    rng: np.random.Generator, activation: Activation, examples: int, count: int = TOKENS
+) -> Iterator[Instance]:
     """Two layers, one of them run twice, on tokens of the kind above."""
     for example in range(examples):
         style = STYLES[example % len(STYLES)]
         layers = [random_layer(rng, activation, style), random_layer(rng, activation, style)]
         name = f"{activation} {style} {example}"
-        yield Instance(name, Transformer(layers, (0, 1, 0)), torch.from_numpy(random_tokens(rng)))
+        yield Instance(name, Transformer(layers, (0, 1, 0)), torch.from_numpy(random_tokens(rng, count=count)))
 
 
 def random_layer(rng: np.random.Generator, activation: Activation, style: str) -> TransformerLayer:
-    """Heads of three shapes, one doubled with its values negated, one zero, one whose keys and values have 3 classes;
-    an MLP with curves, clears and copies.
+    """Heads of three shapes, one doubled with its values negated, one zero, one whose keys and values have 3 classes,
+    one whose values are finer than its keys; an MLP with curves, clears and copies.
     """
     density = {"structured": 0.12, "sparse": 0.25, "dense": 1.0}[style]
 
@@ -68,6 +70,7 @@ def random_layer(rng: np.random.Generator, activation: Activation, style: str) -
     heads.append([matrix(2, WIDTH), np.zeros((2, WIDTH)), matrix(3, WIDTH), output])  # a score of 0
     one = np.eye(WIDTH)
     heads.append([one[[7]], one[[3]], one[[4]], one[:, [10]] / 2])
+    heads.append([one[[7]], one[[3]], one[[5]], one[:, [9]] / 2])  # values finer than keys
     heads.append([np.zeros((1, WIDTH)), np.zeros((1, WIDTH)), np.zeros((1, WIDTH)), matrix(WIDTH, 1)])
     w1, w2 = random_units(rng, style)
     attention = AttentionLayer([AttentionHead(*map(torch.from_numpy, head)) for head in heads], activation)
@@ -97,6 +100,18 @@ def random_units(rng: np.random.Generator, style: str) -> tuple[np.ndarray, np.n
         for c, weight in writes.items():
             w2[c, j] = weight
     return w1, w2
+
+
+def sublayers(transformer: Transformer) -> Transformer:
+    """The same function with every attention layer and every MLP a layer of its own; tied ones stay tied."""
+    parts: list[TransformerLayer] = []
+    places: list[list[int]] = []
+    for layer in transformer.stored_layers:
+        halves = (TransformerLayer(layer.attention, None), TransformerLayer(None, layer.mlp))
+        kept = [half for half in halves if half.attention is not None or half.mlp is not None]
+        places.append(list(range(len(parts), len(parts) + len(kept))))
+        parts += kept
+    return Transformer(parts, [place for index in transformer.schedule for place in places[index]])
 
 
 def relabelled(instance: Instance, rng: np.random.Generator) -> Instance:
@@ -153,6 +168,18 @@ def wrong_multiplicity(transformer: Transformer, tokens: Tensor) -> Plan:
     return _changed(plan(transformer, tokens), head_group=miscounted)
 
 
+def wrong_mean(transformer: Transformer, tokens: Tensor) -> Plan:
+    """Where the values of a class of keys are averaged, their first class counts one token more."""
+
+    def miscounted(group: HeadGroup) -> HeadGroup:
+        if group.values.labels is None or group.values is group.keys:
+            return group
+        sizes = group.values.sizes + (np.arange(group.values.count) == 0)
+        return replace(group, values=replace(group.values, sizes=sizes))
+
+    return _changed(plan(transformer, tokens), head_group=miscounted)
+
+
 def shifted_breakpoint(transformer: Transformer, tokens: Tensor) -> Plan:
     """The first breakpoint of every curve lies 1/64 further to the left; the lines of the segments are as they were."""
 
@@ -181,6 +208,7 @@ def merged_classes(transformer: Transformer, tokens: Tensor) -> Plan:
 
 FAULTS = {
     "a class of keys counted once too often": wrong_multiplicity,
+    "a class of values counted once too often": wrong_mean,
     "a breakpoint shifted by 1/64": shifted_breakpoint,
     "two distinct classes merged": merged_classes,
 }

@@ -15,7 +15,7 @@ from constructions.algorithms.sampling import Mixture
 from constructions.em_class import TaskClass, split_tolerance
 from constructions.em_transformer import build as build_em
 from constructions.em_transformer import encode as encode_em
-from constructions.execution_error import attention_error, mlp_error
+from constructions.execution_error import sublayer_error
 from constructions.execution_plan import Plan, plan
 from constructions.number_system import Balls, NumberSystem, Rationals
 from constructions.tensor_power_transformer import (
@@ -27,14 +27,14 @@ from constructions.tensor_power_transformer import (
     softmax_form,
 )
 from constructions.tensors import random_start, random_tensor
-from constructions.transformer import Transformer, TransformerLayer
-from constructions.weights import HeadWeights
-from theory_checks.execution_instances import FAULTS, Instance, random_instances, relabelled
+from constructions.transformer import Transformer
+from theory_checks.execution_instances import FAULTS, Instance, random_instances, relabelled, sublayers
 from theory_checks.ledger import Verdict, compare, require, statement
 
 Planner = Callable[[Transformer, Tensor], Plan]
 BITS = 300
 RADIUS = 2.0**-200
+LONG = 607  # tokens, in several blocks of queries and of keys
 
 
 def both(instance: Instance, make: Planner, numbers: NumberSystem) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
@@ -95,41 +95,18 @@ def execution_certified(rng: np.random.Generator, *, make: Planner = plan) -> It
                 yield Verdict("refuted" if apart else "undecided" if wide else "holds", name)
 
 
-def sublayers(transformer: Transformer) -> tuple[list[TransformerLayer], list[int]]:
-    """Attention and MLP of every stored layer, each as a layer of its own, and their order; tied ones stay tied."""
-    parts: list[TransformerLayer] = []
-    places: list[list[int]] = []
-    for layer in transformer.stored_layers:
-        halves = (TransformerLayer(layer.attention, None), TransformerLayer(None, layer.mlp))
-        kept = [half for half in halves if half.attention is not None or half.mlp is not None]
-        places.append(list(range(len(parts), len(parts) + len(kept))))
-        parts += kept
-    return parts, [place for index in transformer.schedule for place in places[index]]
-
-
-def allowed(part: TransformerLayer, h: np.ndarray, unit: float) -> np.ndarray:
-    """The derived bound of |literal − planned| for one sublayer on the stream h."""
-    if part.attention is not None:
-        heads = [
-            HeadWeights(*(m.double().numpy() for m in (head.query, head.key, head.value, head.output)))
-            for head in part.attention.stored_heads
-        ]
-        return attention_error(heads, part.attention.activation, h, unit)
-    assert part.mlp is not None
-    return mlp_error(part.mlp.w1.double().numpy(), part.mlp.w2.double().numpy(), h, unit)
-
-
 def judge_rounding(instance: Instance, make: Planner) -> Iterator[Verdict]:
     """Sublayer by sublayer: what the executor makes of its own stream against what the literal evaluation does."""
-    parts, schedule = sublayers(instance.transformer)
-    whole = Transformer(parts, schedule)
+    whole = sublayers(instance.transformer)
     unit = torch.finfo(instance.tokens.dtype).eps / 2
     streams = [instance.tokens, *(s.tokens() for s in executor.trace(make(whole, instance.tokens), instance.tokens))]
-    for number, (place, before, after) in enumerate(zip(schedule, streams[:-1], streams[1:], strict=True), start=1):
-        part = parts[place]
-        off = (part(before).double() - after.double()).abs().numpy().reshape(-1, *after.shape[-2:])
+    for number, (place, before, after) in enumerate(zip(whole.schedule, streams[:-1], streams[1:], strict=True), 1):
+        layer = whole.stored_layers[place]
+        part = layer.attention if layer.attention is not None else layer.mlp
+        assert part is not None
+        off = (layer(before).double() - after.double()).abs().numpy().reshape(-1, *after.shape[-2:])
         inputs = before.double().numpy().reshape(-1, *before.shape[-2:])
-        bounds = np.array([allowed(part, h, unit) for h in inputs])
+        bounds = np.array([sublayer_error(part, h, unit) for h in inputs])
         with np.errstate(invalid="ignore", divide="ignore"):
             ratios = np.where(off != 0, off / bounds, 0.0)  # NaN is not 0
         worst = np.unravel_index(int(np.nan_to_num(ratios, nan=np.inf).argmax()), ratios.shape)
@@ -151,6 +128,8 @@ def execution_rounding(rng: np.random.Generator, *, make: Planner = plan) -> Ite
         for instance in random_instances(rng, activation, 12):
             yield from judge_rounding(instance, make)
             yield from judge_rounding(relabelled(instance, rng), make)
+        for instance in random_instances(rng, activation, 3, LONG):
+            yield from judge_rounding(instance, make)
     for instance in (*tensor_instances(rng), *em_instances(rng, 601), *em_instances(rng, 61, torch.float32)):
         yield from judge_rounding(instance, make)
     model = build(5, 3, OVERWRITING)
