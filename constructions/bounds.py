@@ -1,55 +1,60 @@
 """Every bound as one small function with its source. All hold for every instance: no probability, no constant.
 
+Given balls, they are enclosures.
+
 The proofs are in proofs_notes/, under the name of the statement.
 """
 
 from __future__ import annotations
 
-from math import exp, expm1, log, tanh
-
+import flint
 import numpy as np
 from jaxtyping import Float
 from scipy.spatial.distance import cdist
 
+from constructions.elementary import exp, expm1, log, tanh
 from constructions.em_class import Approximation, TaskClass
+from constructions.number_system import Scalar
 from constructions.relu_networks import chord_slope
 from constructions.rounding_error import gamma
 
 
-def log_ratio(difference: float) -> float:
+def log_ratio(difference: Scalar) -> Scalar:
     """Lemma F.7: ‖log softmax(u) − log softmax(v)‖_∞ ≤ 2‖u − v‖_∞."""
     return 2 * difference
 
 
-def softmax_difference(difference: float) -> float:
+def softmax_difference(difference: Scalar) -> Scalar:
     """Corollary F.1: ‖softmax(u) − softmax(v)‖_∞ ≤ e^{2‖u−v‖_∞} − 1."""
     return expm1(2 * difference)
 
 
-def tilt(log_range: float) -> float:
+def tilt(log_range: Scalar) -> Scalar:
     """P1: TV(p, q) ≤ tanh((b−a)/4) when q ∝ p·e^η with η in [a, b], log_range = b − a."""
     return tanh(log_range / 4)
 
 
-def softmax_variation(difference: float) -> float:
+def softmax_variation(difference: Scalar) -> Scalar:
     """Corollary F.1 sharpened by P1: TV(softmax(u), softmax(v)) ≤ tanh(‖u−v‖_∞/2), a maximum-norm bound as well."""
     return tilt(2 * difference)
 
 
-def floor(difference: float, larger_sum: float) -> float:
+def floor(difference: Scalar, larger_sum: Scalar) -> Scalar:
     """P2: TV(a/Σa, b/Σb) ≤ Σ|a_j − b_j| / max(Σa, Σb)."""
     return difference / larger_sum
 
 
-def floor_share(log_a: float, chord_width: float, weight: float) -> float:
+def floor_share(log_a: Scalar, chord_width: Scalar, weight: Scalar) -> Scalar:
     """1/(1 + A e^c π̂): the share of a component's weight that the log network's floor can add."""
+    if isinstance(weight, flint.arb):
+        return 1 / (1 + exp(log_a + chord_slope(chord_width)) * weight.nonnegative_part())
     if weight <= 0:
         return 1.0
     exponent = log_a + chord_slope(chord_width) + np.log(weight)
     return float(1 / (1 + exp(exponent))) if exponent < 700 else exp(-exponent)
 
 
-def m_step(approximation: Approximation, diameter: float, weight: float, logit_error: float) -> float:
+def m_step(approximation: Approximation, diameter: Scalar, weight: Scalar, logit_error: Scalar) -> Scalar:
     """‖μ̂_k − μ_k⁺‖ ≤ diam(X)·[tanh(U/4) + tanh(g/4) + 1/(1 + A e^c π̂_k)] (M-step, section 5; ours).
 
     π̂_k = `weight` is the new weight that is read out, U = `logit_error` (0 in the first step). The paper's

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 from typing import Literal
 
 from constructions.errors import InputError
-from constructions.number_system import FLOAT64, NumberSystem
+from constructions.number_system import FLOAT64, Balls, NumberSystem, Scalar
 from constructions.relu_networks import (
     Orientation,
     ReluNetwork,
@@ -49,31 +49,34 @@ class TaskClass:
 
 @dataclass(frozen=True)
 class Approximation:
-    """The sizes of the two networks: chords of log on [1/A, high] and of the square on [−radius, radius]."""
+    """The sizes of the two networks: chords of log on [1/A, high] and of the square on [−radius, radius].
+
+    Its real numbers are floats or, for bounds in balls, balls.
+    """
 
     construction: Construction
-    log_a: float
-    log_high: float  # 0 for the sharp interval [1/A, 1], log A for Lemma F.4's [1/A, A]
+    log_a: Scalar
+    log_high: Scalar  # 0 for the sharp interval [1/A, 1], log A for Lemma F.4's [1/A, A]
     segments: int
-    radius: float
+    radius: Scalar
     pieces: int
 
     @property
-    def chord_width(self) -> float:
+    def chord_width(self) -> Scalar:
         """r, the logarithmic length of a chord of log."""
         return (self.log_high + self.log_a) / self.segments
 
     @property
-    def log_error(self) -> float:
+    def log_error(self) -> Scalar:
         """g(r), the largest error of the log network on its interval."""
         return chord_error(self.chord_width)
 
     @property
-    def square_error(self) -> float:
+    def square_error(self) -> Scalar:
         """h²/4, the largest error of the square network on its interval."""
         return (self.radius / self.pieces) ** 2 / 4
 
-    def logit_error(self, dim: int) -> float:
+    def logit_error(self, dim: int) -> Scalar:
         """U = g + d·δ_sq/2: after the first step every logit is off by an amount in [−U, 0] (section E-step)."""
         return self.log_error + dim * self.square_error / 2
 
@@ -84,6 +87,13 @@ class Approximation:
             "log": log_network(low, high, self.segments, orientation, numbers),
             "square": square_network(numbers.number(self.radius), self.pieces, numbers),
         }
+
+    @property
+    def in_balls(self) -> Approximation:
+        """The same numbers as balls."""
+        numbers = Balls()
+        log_a, log_high, radius = (numbers.number(value) for value in (self.log_a, self.log_high, self.radius))
+        return replace(self, log_a=log_a, log_high=log_high, radius=radius)
 
     @property
     def log_units(self) -> int:

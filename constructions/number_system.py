@@ -16,7 +16,7 @@ import sympy
 from constructions.weights import Array
 
 Scalar = Any  # float, flint.fmpq, flint.arb or sympy.Expr
-Exact = int | float | Fraction  # every float is an exact rational
+Exact = Any  # int, float (every float is an exact rational), Fraction; for Balls also flint.arb
 
 
 @runtime_checkable
@@ -95,7 +95,9 @@ class Balls:
     """
 
     def number(self, value: Exact) -> flint.arb:
-        """An enclosure of the value; exact for floats and integers that fit the precision."""
+        """An enclosure of the value; exact for floats and integers that fit the precision, and a ball is itself."""
+        if isinstance(value, flint.arb):
+            return value
         fraction = Fraction(value)
         return flint.arb(flint.fmpq(fraction.numerator, fraction.denominator))
 

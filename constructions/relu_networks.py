@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, exp, expm1, log, log1p, sinh, sqrt
+from math import ceil
 from typing import Literal
 
+import flint
 import numpy as np
 
+from constructions.elementary import exp, expm1, log, log1p, sinh, sqrt
 from constructions.number_system import FLOAT64, Exact, NumberSystem, Scalar
 from constructions.weights import Array
 
@@ -129,13 +131,14 @@ def inverse_sqrt_network(
     return ReluNetwork(np.append(w, [zero]), np.append(knots, [one]), np.append(a, [minus_half[-1]]))
 
 
-def inverse_sqrt_error(r: float) -> float:
+def inverse_sqrt_error(r: Scalar) -> Scalar:
     """κ(r) = ((1 + 2cosh(r/2))/3)^{3/2}/cosh(r/4) − 1 ≤ 3r²/32·e^{r²/24}: relative error of a chord of x^{−1/2}.
 
     With S = sinh²(r/4) it is (1 + 4S/3)^{3/2}(1 + S)^{−1/2} − 1, accurate for small r.
     """
-    square = sinh(r / 4) ** 2
-    return expm1(1.5 * log1p(4 * square / 3) - 0.5 * log1p(square))
+    root = sinh(r / 4)
+    square = root * root
+    return expm1(3 * log1p(4 * square / 3) / 2 - log1p(square) / 2)
 
 
 def identity_network(scale: Exact, numbers: NumberSystem = FLOAT64) -> ReluNetwork:
@@ -146,17 +149,17 @@ def identity_network(scale: Exact, numbers: NumberSystem = FLOAT64) -> ReluNetwo
     return ReluNetwork(np.array([one, -one], dtype=dtype), numbers.zeros((2,)), np.array([plus, minus], dtype=dtype))
 
 
-def chord_slope(r: float) -> float:
+def chord_slope(r: Scalar) -> Scalar:
     """c(r) = r/(e^r − 1) in (0, 1): slope times left end of the chord of log on [t, e^r t]."""
     return -r * exp(-r) / expm1(-r)
 
 
-def chord_error(r: float) -> float:
+def chord_error(r: Scalar) -> Scalar:
     """g(r) = log((e^r−1)/r) − 1 + r/(e^r−1) ≤ r²/8: the largest error of the chord of log on [t, e^r t].
 
     With z = c(r) − 1 it is z − log(1 + z), accurate for small r; for large r, c itself may underflow.
     """
-    if r > 1:
+    if not isinstance(r, flint.arb) and r > 1:
         return r - log(r) + log1p(-exp(-r)) - 1 + chord_slope(r)
     z = chord_slope(r) - 1
     return z - log1p(z)

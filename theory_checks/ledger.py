@@ -6,6 +6,7 @@ correct ones as defaults. A negative control runs the same check on a broken obj
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,18 +25,22 @@ Status = Literal["holds", "refuted", "undecided", "open", "failed"]
 
 EVIDENCE: tuple[Evidence, ...] = ("exact", "certified", "sampled", "rate")  # strongest first
 OUTCOMES: tuple[Outcome, ...] = ("holds", "refuted", "not applicable", "vacuous", "undecided")
+TIGHT = 0.9  # slack up to which a bound is within 10 x of the error
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What one instance says. slack = 1 − error/bound: 0 when the bound is attained, negative when violated.
 
-    It is None where there is no bound to be close to: equalities, signs, inapplicable instances.
+    It is None where there is no bound to be close to: equalities, signs, inapplicable instances. `bits` is the
+    precision at which balls decided it. `kept`: it is the worst instance that the falsifier found, replayed.
     """
 
     outcome: Outcome
     instance: str
     slack: float | None = None
+    bits: int | None = None
+    kept: bool = False
 
 
 def compare(error: float, bound: float, instance: str, trivial: float = inf, excuse: str = "") -> Verdict:
@@ -75,6 +80,9 @@ class Row:
     counts: dict[str, int]
     least_slack: float | None
     tightest: str  # the instance with the least slack
+    tight: int  # instances that hold with a bound within 10 x of the error
+    bits: int | None  # the largest precision that balls needed
+    kept_slack: float | None  # of the worst instance that the falsifier found
     counterexample: str | None
     depends_on: list[str]
     negative_controls: list[dict[str, Any]]
@@ -110,8 +118,13 @@ class Statement:
         """Register a subject under which a refuted statement must hold on the same instances."""
         self.repairs[mended] = subject
 
-    def verdicts(self, seed: int, **subject: Any) -> Iterator[Verdict]:
-        """Run the check; the same seed draws the same instances whatever else runs."""
+    def verdicts(self, seed: int, full: bool = False, **subject: Any) -> Iterator[Verdict]:
+        """Run the check; the same seed draws the same instances whatever else runs.
+
+        `full` asks a check that can take minutes, and says so by a parameter of that name, for all its instances.
+        """
+        if full and "full" in inspect.signature(self.check).parameters:
+            subject = {**subject, "full": True}
         return iter(self.check(np.random.default_rng([seed, crc32(self.id.encode())]), **subject))
 
     def rejects(self, broken: str, seed: int = 0) -> bool:
@@ -123,10 +136,10 @@ class Statement:
         outcomes = {v.outcome for v in self.verdicts(seed, **self.repairs[mended])}
         return "holds" in outcomes and "refuted" not in outcomes
 
-    def row(self, seed: int = 0, with_controls: bool = True) -> Row:
+    def row(self, seed: int = 0, with_controls: bool = True, full: bool = False) -> Row:
         """Run check and controls; the row stands alone until `rest` has looked at its dependencies."""
         began = time.perf_counter()
-        verdicts = list(self.verdicts(seed))
+        verdicts = list(self.verdicts(seed, full))
         counted = Counter(v.outcome for v in verdicts)
         judged = [v for v in verdicts if v.slack is not None]
         tightest = min(judged, key=lambda v: v.slack if v.slack is not None else inf, default=None)
@@ -143,6 +156,9 @@ class Statement:
             {outcome: counted[outcome] for outcome in OUTCOMES},
             None if tightest is None else tightest.slack,
             "" if tightest is None else tightest.instance,
+            sum(v.outcome == "holds" and v.slack is not None and v.slack <= TIGHT for v in verdicts),
+            max((v.bits for v in verdicts if v.bits is not None), default=None),
+            min((v.slack for v in judged if v.kept and v.slack is not None), default=None),
             None if refuted is None else refuted.instance,
             list(self.depends_on),
             [{"broken": name, "rejected": self.rejects(name, seed)} for name in controls],
