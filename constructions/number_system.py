@@ -98,6 +98,8 @@ class Balls:
         """An enclosure of the value; exact for floats and integers that fit the precision, and a ball is itself."""
         if isinstance(value, flint.arb):
             return value
+        if isinstance(value, float):
+            return flint.arb(value)
         fraction = Fraction(value)
         return flint.arb(flint.fmpq(fraction.numerator, fraction.denominator))
 

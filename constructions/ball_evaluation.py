@@ -1,0 +1,164 @@
+"""Definitions 4-8 in real balls: enclosures of the stream, for weights and tokens that are floats or balls.
+
+Rigorous for floats, since every float is exact, and for weights that no format holds. Zeros are not multiplied, hidden
+units that read the same coordinates are taken together, and tokens that agree on what is read are evaluated once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+import flint
+import numpy as np
+from jaxtyping import Int, Shaped
+
+from constructions import interval_softmax
+from constructions.balls import ZERO, equal_rows, fill, matrix, product
+from constructions.evaluation import exact_weights
+from constructions.number_system import Balls
+from constructions.transformer import Transformer
+from constructions.weights import Activation, Array, HeadWeights, TransformerWeights
+
+BLOCK = 2**18
+"""Hidden units held at a time."""
+Columns = Int[np.ndarray, " n"]
+
+
+@dataclass(frozen=True, eq=False)
+class BallHead:
+    """Query reads `asked`, key and value read `shown`; output writes `targets`."""
+
+    asked: Columns
+    shown: Columns
+    targets: Columns
+    query: flint.arb_mat  # r × asked
+    key: flint.arb_mat  # r × shown
+    value: flint.arb_mat  # s × shown
+    output: flint.arb_mat  # targets × s
+
+
+@dataclass(frozen=True, eq=False)
+class BallUnits:
+    """Hidden units that read the same coordinates: relu(w1·h[sources]) moves by w2 to `targets`."""
+
+    sources: Columns
+    targets: Columns
+    w1: flint.arb_mat  # units × sources
+    w2: flint.arb_mat  # targets × units
+
+
+@dataclass(frozen=True, eq=False)
+class BallLayer:
+    """Heads, then hidden units; there may be none of either."""
+
+    heads: tuple[BallHead, ...]
+    activation: Activation
+    units: tuple[BallUnits, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class BallTransformer:
+    """Stored layers and the order in which they run."""
+
+    layers: tuple[BallLayer, ...]
+    schedule: tuple[int, ...]
+
+
+def from_transformer(transformer: Transformer) -> BallTransformer:
+    """The weights that the modules hold, each float exactly."""
+    return from_weights(exact_weights(transformer, Balls()))
+
+
+def from_weights(weights: TransformerWeights) -> BallTransformer:
+    """Weights that are balls; only entries that are exactly 0 are left out."""
+    layers = []
+    for layer in weights.layers:
+        units = _units(layer.w1, layer.w2) if layer.w1 is not None and layer.w2 is not None else ()
+        layers.append(BallLayer(tuple(_head(head) for head in layer.heads), layer.activation, units))
+    return BallTransformer(tuple(layers), weights.schedule)
+
+
+def trace(transformer: BallTransformer, tokens: Shaped[np.ndarray, "N D"]) -> Iterator[Shaped[np.ndarray, "N D"]]:
+    """Enclosures of the stream after every layer of the schedule, in turn."""
+    h = tokens
+    for index in transformer.schedule:
+        layer = transformer.layers[index]
+        after = h.copy()
+        for head in layer.heads:
+            after[:, head.targets] = after[:, head.targets] + attend(head, layer.activation, h)
+        h = after.copy()
+        for units in layer.units:
+            h[:, units.targets] = h[:, units.targets] + activate(units, after)
+        yield h
+
+
+def attend(head: BallHead, activation: Activation, h: Shaped[np.ndarray, "N D"]) -> Shaped[np.ndarray, "N t"]:
+    """What one head adds to its targets: Σ_j a(⟨Q h_i, K h_j⟩) V h_j with a = softmax over j or relu/N."""
+    (queries, label), (keys, kind) = equal_rows(h[:, head.asked]), equal_rows(h[:, head.shown])
+    sizes = np.bincount(kind, minlength=len(keys)).tolist()
+    asked = head.query * matrix(h[np.ix_(queries, head.asked)]).transpose()
+    shown = matrix(h[np.ix_(keys, head.shown)]).transpose()
+    scores = product(asked.transpose(), head.key * shown)
+    if activation == "softmax":
+        weights = interval_softmax.softmax(scores, sizes)
+    else:
+        weights = relu(scores) * fill(sizes, (1, len(sizes))) / len(h)
+    pooled = matrix(weights) * (head.value * shown).transpose()
+    return product(pooled, head.output.transpose())[label]
+
+
+def activate(units: BallUnits, h: Shaped[np.ndarray, "N D"]) -> Shaped[np.ndarray, "N t"]:
+    """What the units add to their targets: w2·relu(w1·h[sources])."""
+    first, label = equal_rows(h[:, units.sources])
+    rows = h[np.ix_(first, units.sources)]
+    size = max(1, BLOCK // max(1, units.w1.nrows()))
+    blocks = [_hidden(units, rows[start : start + size]) for start in range(0, len(rows), size)]
+    return np.concatenate(blocks)[label]
+
+
+def relu(values: Array) -> Array:
+    """Enclosures of max(x, 0): a ball that straddles 0 becomes the union."""
+    entries = [v if v >= ZERO else ZERO if v <= ZERO else v.max(ZERO) for v in values.ravel().tolist()]
+    return fill(entries, values.shape)
+
+
+def _hidden(units: BallUnits, rows: Shaped[np.ndarray, "c n"]) -> Shaped[np.ndarray, "c t"]:
+    hidden = relu(product(units.w1, matrix(rows).transpose()))
+    return product(units.w2, matrix(hidden)).T
+
+
+def _head(head: HeadWeights) -> BallHead:
+    asked, shown = _used(head.query), _used(np.concatenate([head.key, head.value]))
+    targets = _used(head.output.T)
+    return BallHead(
+        asked,
+        shown,
+        targets,
+        matrix(head.query[:, asked]),
+        matrix(head.key[:, shown]),
+        matrix(head.value[:, shown]),
+        matrix(head.output[targets]),
+    )
+
+
+def _units(w1: Array, w2: Array) -> tuple[BallUnits, ...]:
+    reads = _nonzero(w1)
+    keys = [tuple(np.flatnonzero(row).tolist()) for row in reads]
+    groups = []
+    for sources, members in groupby(sorted(range(len(keys)), key=lambda unit: keys[unit]), key=lambda unit: keys[unit]):
+        chosen, columns = np.array(list(members)), np.array(sources, dtype=np.int64)
+        targets = _used(w2[:, chosen].T)
+        first, second = matrix(w1[np.ix_(chosen, columns)]), matrix(w2[np.ix_(targets, chosen)])
+        groups.append(BallUnits(columns, targets, first, second))
+    return tuple(groups)
+
+
+def _used(rows: Array) -> Columns:
+    """The columns that are not zero throughout."""
+    return np.flatnonzero(_nonzero(rows).any(axis=0))
+
+
+def _nonzero(array: Array) -> Shaped[np.ndarray, "m n"]:
+    return np.vectorize(lambda ball: not ball.is_zero(), otypes=[bool])(array)

@@ -1,0 +1,80 @@
+"""Arrays of real balls (flint.arb in numpy object arrays): conversions, products, equal rows.
+
+All arithmetic is done at flint's context precision and encloses the exact result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import flint
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+from constructions.weights import Array
+
+ZERO, ONE = flint.arb(0), flint.arb(1)
+
+
+def to_balls(values: Float[np.ndarray, "..."]) -> Array:
+    """Floats as balls of radius 0; equal floats become one object."""
+    exact = {value: flint.arb(value) for value in set(values.ravel().tolist())}
+    return fill((exact[value] for value in values.ravel().tolist()), values.shape)
+
+
+def fill(entries: object, shape: tuple[int, ...]) -> Array:
+    """An object array of the given shape from an iterable of its entries, row by row."""
+    result = np.empty(int(np.prod(shape)), dtype=object)
+    result[:] = list(entries)  # type: ignore[call-overload]
+    return result.reshape(shape)
+
+
+def matrix(array: Shaped[np.ndarray, "m n"]) -> flint.arb_mat:
+    """The same entries as flint's matrix, whose products are fast."""
+    return flint.arb_mat(*array.shape, array.ravel().tolist())
+
+
+def product(left: flint.arb_mat, right: flint.arb_mat) -> Shaped[np.ndarray, "m n"]:
+    """Enclosure of left·right as an array."""
+    shape = left.nrows(), right.ncols()
+    return fill((left * right).entries() if left.ncols() else [ZERO] * (shape[0] * shape[1]), shape)
+
+
+def norm(vectors: Shaped[np.ndarray, "*batch d"]) -> Array:
+    """Enclosures of the Euclidean norms."""
+    squares = (vectors * vectors).sum(axis=-1)
+    return np.vectorize(lambda square: square.nonnegative_part().sqrt(), otypes=[object])(squares)
+
+
+def midpoints(array: Array) -> Float[np.ndarray, "..."]:
+    """The midpoints as floats, for reading and for choosing, never for proving."""
+    return np.vectorize(lambda ball: float(ball.mid()), otypes=[float])(array)
+
+
+def largest_radius(array: Array) -> float:
+    """The largest radius, rounded to a float for reading."""
+    return max((float(ball.rad()) for ball in array.ravel()), default=0.0)
+
+
+def equal_rows(rows: Shaped[np.ndarray, "N n"]) -> tuple[Int[np.ndarray, " classes"], Int[np.ndarray, " N"]]:
+    """(first, label): rows[first][label] are the same balls as rows.
+
+    Equal balls may stand for different numbers; what is computed from them once encloses the result for each.
+    """
+    first: list[int] = []
+    labels: dict[Hashable, int] = {}
+    known: dict[int, Hashable] = {}
+    label = np.empty(len(rows), dtype=np.int64)
+    for i, row in enumerate(rows):
+        key = tuple(known[id(v)] if id(v) in known else known.setdefault(id(v), _key(v)) for v in row)
+        place = labels.setdefault(key, len(first))
+        if place == len(first):
+            first.append(i)
+        label[i] = place
+    return np.array(first, dtype=np.int64), label
+
+
+def _key(ball: flint.arb) -> Hashable:
+    if not ball.is_finite():
+        return id(ball)
+    return (*ball.mid().man_exp(), *ball.rad().man_exp())
