@@ -23,16 +23,15 @@ from constructions.weights import Activation, Array, HeadWeights, TransformerWei
 
 BLOCK = 2**18
 """Hidden units held at a time."""
-Columns = Int[np.ndarray, " n"]
 
 
 @dataclass(frozen=True, eq=False)
 class BallHead:
     """Query reads `asked`, key and value read `shown`; output writes `targets`."""
 
-    asked: Columns
-    shown: Columns
-    targets: Columns
+    asked: Int[np.ndarray, " asked"]
+    shown: Int[np.ndarray, " shown"]
+    targets: Int[np.ndarray, " targets"]
     query: flint.arb_mat  # r × asked
     key: flint.arb_mat  # r × shown
     value: flint.arb_mat  # s × shown
@@ -43,8 +42,8 @@ class BallHead:
 class BallUnits:
     """Hidden units that read the same coordinates: relu(w1·h[sources]) moves by w2 to `targets`."""
 
-    sources: Columns
-    targets: Columns
+    sources: Int[np.ndarray, " sources"]
+    targets: Int[np.ndarray, " targets"]
     w1: flint.arb_mat  # units × sources
     w2: flint.arb_mat  # targets × units
 
@@ -155,7 +154,7 @@ def _units(w1: Array, w2: Array) -> tuple[BallUnits, ...]:
     return tuple(groups)
 
 
-def _used(rows: Array) -> Columns:
+def _used(rows: Array) -> Int[np.ndarray, " used"]:
     """The columns that are not zero throughout."""
     return np.flatnonzero(_nonzero(rows).any(axis=0))
 

@@ -16,7 +16,7 @@ from constructions.weights import Array
 ZERO, ONE = flint.arb(0), flint.arb(1)
 
 
-def to_balls(values: Float[np.ndarray, "..."]) -> Array:
+def to_balls(values: Float[np.ndarray, "*shape"]) -> Array:
     """Floats as balls of radius 0; equal floats become one object."""
     exact = {value: flint.arb(value) for value in set(values.ravel().tolist())}
     return fill((exact[value] for value in values.ravel().tolist()), values.shape)
@@ -31,7 +31,7 @@ def fill(entries: object, shape: tuple[int, ...]) -> Array:
 
 def matrix(array: Shaped[np.ndarray, "m n"]) -> flint.arb_mat:
     """The same entries as flint's matrix, whose products are fast."""
-    return flint.arb_mat(*array.shape, array.ravel().tolist())
+    return flint.arb_mat(len(array), array.shape[1], array.ravel().tolist())
 
 
 def product(left: flint.arb_mat, right: flint.arb_mat) -> Shaped[np.ndarray, "m n"]:
@@ -46,7 +46,7 @@ def norm(vectors: Shaped[np.ndarray, "*batch d"]) -> Array:
     return np.vectorize(lambda square: square.nonnegative_part().sqrt(), otypes=[object])(squares)
 
 
-def midpoints(array: Array) -> Float[np.ndarray, "..."]:
+def midpoints(array: Array) -> Float[np.ndarray, "*shape"]:
     """The midpoints as floats, for reading and for choosing, never for proving."""
     return np.vectorize(lambda ball: float(ball.mid()), otypes=[float])(array)
 

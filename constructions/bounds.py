@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.distance import cdist
 
-from constructions.elementary import exp, expm1, log, tanh
+from constructions.elementary import exp, expm1, log, log1p, sqrt, tanh
 from constructions.em_class import Approximation, TaskClass
 from constructions.number_system import Scalar
 from constructions.relu_networks import chord_slope
@@ -42,6 +42,24 @@ def softmax_variation(difference: Scalar) -> Scalar:
 def floor(difference: Scalar, larger_sum: Scalar) -> Scalar:
     """P2: TV(a/Σa, b/Σb) ≤ Σ|a_j − b_j| / max(Σa, Σb)."""
     return difference / larger_sum
+
+
+def norm_tail(dim: Scalar, excess: Scalar) -> Scalar:
+    """Lemma F.6: P(‖β‖² ≥ d(1+t)²) ≤ e^{−dt²/2} for β ~ N(0, I_d), d = `dim`, t = `excess` ≥ 0.
+
+    Here and below, dim is a ball if excess is one.
+    """
+    return exp(-dim * excess * excess / 2)
+
+
+def norm_tail_sharp(dim: Scalar, excess: Scalar) -> Scalar:
+    """Chernoff's bound for the same: e^{−d(t²/2 + t − log(1+t))}, about e^{−dt²} for small t."""
+    return exp(-dim * (excess * excess / 2 + excess - log1p(excess)))
+
+
+def norm_tail_prefactor(dim: Scalar, excess: Scalar) -> Scalar:
+    """For d ≥ 2, the sharp bound times (√(2d)/5)/(1 + dt(1 + t/2)): a constant factor above the probability."""
+    return norm_tail_sharp(dim, excess) * sqrt(2 * dim) / (5 * (1 + dim * excess * (1 + excess / 2)))
 
 
 def floor_share(log_a: Scalar, chord_width: Scalar, weight: Scalar) -> Scalar:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import flint
@@ -103,7 +103,7 @@ def encode(em: BallEm, samples: Float[np.ndarray, "N d"], start: Mixture) -> Sha
         If a shape, a number or a norm leaves the class.
     """
     validate(em.task_class, samples, start)
-    components, dim = start.means.shape
+    components = len(start.means)
     kept = len(samples) // components * components
     carried = np.arange(kept) % components
     begun = parameters(start)
@@ -132,13 +132,22 @@ def read_out(em: BallEm, tokens: Shaped[np.ndarray, "N D"], dim: int, components
     return Parameters(ball_em.logarithms(weights), tokens[:components, mu : mu + dim])
 
 
-def run(em: BallEm, samples: Float[np.ndarray, "N d"], start: Mixture) -> Iterator[StepEnclosure]:
-    """Evaluate all layers, and enclose at every EM step what section 5's bound compares."""
+def run(
+    em: BallEm,
+    samples: Float[np.ndarray, "N d"],
+    start: Mixture,
+    observe: Callable[[int, Array], None] = lambda done, tokens: None,
+) -> Iterator[StepEnclosure]:
+    """Evaluate all layers, and enclose at every EM step what section 5's bound compares.
+
+    `observe(done, tokens)` is called after each layer with the enclosed stream.
+    """
     tokens = encode(em, samples, start)
     entering, (components, dim) = parameters(start), start.means.shape
     diameter = enclose_diameter(samples[: len(tokens)])
     stopped = ""
     for done, tokens in enumerate(ball_evaluation.trace(em.transformer, tokens), start=1):  # noqa: B020
+        observe(done, tokens)
         if done % 2:
             continue
         estimate = read_out(em, tokens, dim, components)
@@ -190,8 +199,8 @@ def precondition(em: BallEm, entering: Parameters, step: int) -> str:
     return ""
 
 
-def largest(balls: Iterator[flint.arb]) -> flint.arb:
-    """An enclosure of the largest."""
+def largest(balls: Iterable[flint.arb]) -> flint.arb:
+    """An enclosure of the largest of numbers ≥ 0."""
     result = flint.arb(0)
     for ball in balls:
         result = result.max(ball)
@@ -199,7 +208,9 @@ def largest(balls: Iterator[flint.arb]) -> flint.arb:
 
 
 def enclose_diameter(samples: Float[np.ndarray, "N d"]) -> flint.arb:
-    """A ball around diam(X): a float and what its rounding may be off, one subtraction and a norm (factor 1 + γ_{d+5})."""
+    """A ball around diam(X): a float, and a factor 1 ± γ_{d+5} for the rounding of a subtraction and a norm."""
+    if (samples == samples[0]).all():
+        return flint.arb(0)
     value, _ = bounds.diameter(samples)
     off = gamma(samples.shape[1] + 5, 2.0**-53)
     return flint.arb(value) * (1 + flint.arb(0, off)) + flint.arb(0, 1e-150)  # the last: squares that underflow

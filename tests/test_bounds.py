@@ -1,12 +1,14 @@
 """The ingredients of the bounds; the statements themselves are checked in theory_checks."""
 
-from math import exp, log, tanh
+from math import exp, log, sqrt, tanh
 
+import flint
 import numpy as np
 import pytest
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 from scipy.special import softmax
+from scipy.stats import chi2
 
 from constructions import bounds
 from constructions.em_class import Approximation
@@ -42,6 +44,23 @@ def test_floor_is_attained():
     a, b = np.array([2.0, 3.0, 0.0]), np.array([2.0, 3.0, 6.0])
     distance = 0.5 * np.abs(a / a.sum() - b / b.sum()).sum()
     assert bounds.floor(np.abs(a - b).sum(), 11.0) == pytest.approx(distance, rel=8 * UNIT, abs=0)
+
+
+@pytest.mark.parametrize("dim", [2, 7, 101])
+@pytest.mark.parametrize("excess", [0.0, 0.01, 0.3, 1.0, 3.0])
+def test_the_norm_of_a_gaussian_vector(dim, excess):
+    """The order of the three bounds, their values in closed form, and the same formula in balls."""
+    tails = [bounds.norm_tail, bounds.norm_tail_sharp, bounds.norm_tail_prefactor]
+    loose, sharp, closest = (tail(dim, excess) for tail in tails)
+    probability = chi2.sf(dim * (1 + excess) ** 2, dim)
+    assert probability * (1 - 1e-9) <= closest <= sharp * sqrt(2 * dim) / 5
+    assert probability <= sharp <= loose <= 1
+    assert loose == pytest.approx(exp(-dim * excess**2 / 2), rel=8 * UNIT, abs=0)
+    assert sharp == pytest.approx(exp(dim * (log(1 + excess) - ((1 + excess) ** 2 - 1) / 2)), rel=1e-12, abs=0)
+    for tail in tails:
+        ball = tail(flint.arb(dim), flint.arb(excess))
+        assert float(ball.mid()) == pytest.approx(tail(dim, excess), rel=1e-12, abs=0)
+        assert ball.rad() < 1e-12
 
 
 def test_floor_share():

@@ -10,6 +10,7 @@ import torch
 
 from constructions.compiler import Head, Layer
 from constructions.em_class import Approximation, Construction, TaskClass, split_tolerance
+from constructions.em_enclosure import BallEm, from_floats
 from constructions.em_transformer import E_STEP, M_STEP, EmTransformer, build
 from constructions.relu_networks import ReluNetwork
 
@@ -33,9 +34,10 @@ def sound(
 
 
 @cache
-def fine_chords(log_a: float) -> EmTransformer:
-    """`floor` with chords so fine that the floor alone makes the M-step's error."""
-    return build(TaskClass(1, 2, 8.0, 0.001), Approximation("floor", log_a, 0.0, int(100 * log_a), 8.0, 64), 1)
+def fine_chords(log_a: float) -> BallEm:
+    """`floor` with chords so fine that the floor alone makes the M-step's error, in balls."""
+    approximation = Approximation("floor", log_a, 0.0, int(100 * log_a), 8.0, 64)
+    return from_floats(build(TaskClass(1, 2, 8.0, 0.001), approximation, 1))
 
 
 @cache
@@ -55,6 +57,26 @@ def broken(
         return {name: networks[name](f) if name in networks else f for name, f in sizes.networks().items()}
 
     return build(task_class, approximation, steps, dtype, layers(task_class), units)
+
+
+@cache
+def in_balls(
+    fault: str,
+    task_class: TaskClass,
+    tolerance: float = 0.5,
+    construction: Construction = "floor",
+    steps: int = STEPS,
+    dtype: torch.dtype = torch.float64,
+) -> BallEm:
+    """The float weights with one of FAULTS (none: ""), to be evaluated in balls."""
+    if not fault:
+        return from_floats(sound(task_class, tolerance, construction, steps, dtype))
+    return from_floats(broken(fault, task_class, tolerance, construction, steps, dtype))
+
+
+def in_balls_sound(task_class: TaskClass, tolerance: float = 0.5, construction: Construction = "floor") -> BallEm:
+    """The construction as it is meant, in balls."""
+    return in_balls("", task_class, tolerance, construction)
 
 
 def _scaled_score(scale: float) -> tuple[Layer, Layer]:

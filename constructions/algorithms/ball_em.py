@@ -28,10 +28,9 @@ def responsibilities(
 def m_step(
     samples: Shaped[np.ndarray, "N d"], w: Shaped[np.ndarray, "N K"]
 ) -> tuple[Shaped[np.ndarray, " K"], Shaped[np.ndarray, "K d"]]:
-    """log π_k⁺ = log mean_i w_ik and μ_k⁺ = Σ_i w_ik x_i / Σ_i w_ik."""
+    """M-step: log π_k⁺ = log mean_i w_ik and μ_k⁺ = Σ_i w_ik x_i / Σ_i w_ik."""
     totals = w.sum(axis=0)
-    log_weights = fill(((total / len(samples)).log() for total in totals), totals.shape)
-    return log_weights, product(matrix(w).transpose(), matrix(samples)) / totals[:, None]
+    return logarithms(totals / len(samples)), product(matrix(w).transpose(), matrix(samples)) / totals[:, None]
 
 
 def em_step(
@@ -42,5 +41,5 @@ def em_step(
 
 
 def logarithms(weights: Shaped[np.ndarray, " K"]) -> Shaped[np.ndarray, " K"]:
-    """Entry by entry, of positive balls."""
-    return fill((flint.arb(weight).log() for weight in weights), weights.shape)
+    """Entry by entry; −∞ for what is certainly not positive."""
+    return fill((flint.arb.neg_inf() if weight <= 0 else weight.log() for weight in weights), weights.shape)
