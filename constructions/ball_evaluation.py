@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 from constructions import interval_softmax
+from constructions.ball_curve import BallCurve, relu_ball
 from constructions.balls import ZERO, equal_rows, fill, matrix, product
 from constructions.evaluation import exact_weights
 from constructions.number_system import Balls
@@ -23,6 +24,8 @@ from constructions.weights import Activation, Array, HeadWeights, TransformerWei
 
 BLOCK = 2**18
 """Hidden units held at a time."""
+FEW = 8
+"""Up to as many units, or rows, are evaluated one by one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,20 +115,33 @@ def activate(units: BallUnits, h: Shaped[np.ndarray, "N D"]) -> Shaped[np.ndarra
     """What the units add to their targets: w2·relu(w1·h[sources])."""
     first, label = equal_rows(h[:, units.sources])
     rows = h[np.ix_(first, units.sources)]
+    varying = [column for column in range(rows.shape[1]) if len(equal_rows(rows[:, [column]])[0]) > 1]
+    if len(varying) == 1 and min(len(rows), units.w1.nrows()) > FEW:
+        return _curve(units, rows, varying[0])[label]
     size = max(1, BLOCK // max(1, units.w1.nrows()))
     blocks = [_hidden(units, rows[start : start + size]) for start in range(0, len(rows), size)]
     return np.concatenate(blocks)[label]
 
 
 def relu(values: Array) -> Array:
-    """Enclosures of max(x, 0): a ball that straddles 0 becomes the union."""
-    entries = [v if v >= ZERO else ZERO if v <= ZERO else v.max(ZERO) for v in values.ravel().tolist()]
-    return fill(entries, values.shape)
+    """Enclosures of max(x, 0)."""
+    return fill((relu_ball(v) for v in values.ravel().tolist()), values.shape)
 
 
 def _hidden(units: BallUnits, rows: Shaped[np.ndarray, "c n"]) -> Shaped[np.ndarray, "c t"]:
+    """Every unit for every row."""
     hidden = relu(product(units.w1, matrix(rows).transpose()))
     return product(units.w2, matrix(hidden)).T
+
+
+def _curve(units: BallUnits, rows: Shaped[np.ndarray, "c n"], varying: int) -> Shaped[np.ndarray, "c t"]:
+    """All other numbers that the units read are the same in all rows: they are a function of one number."""
+    w1 = fill(units.w1.entries(), (units.w1.nrows(), units.w1.ncols()))
+    a = fill(units.w2.entries(), (units.w2.nrows(), units.w2.ncols()))
+    fixed = rows[0].copy()
+    fixed[varying] = ZERO
+    offsets = product(matrix(w1), matrix(fixed[:, None]))[:, 0]
+    return BallCurve(w1[:, varying].tolist(), offsets.tolist(), a)(rows[:, varying].tolist())
 
 
 def _head(head: HeadWeights) -> BallHead:

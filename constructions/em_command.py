@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from constructions import em_report, outputs
+from constructions import em_precision, em_report, outputs
 from constructions.command_line import Parser, Progress, run_command
 from constructions.datasets import (
     BUNDLED,
@@ -110,6 +111,11 @@ def _run(options: argparse.Namespace) -> int:
     start = load_start(options.init, components, data.samples, rng)
     validate(task_class, data.samples, start)
     approximation = split_tolerance(task_class, options.tolerance, options.construction)
+    if options.precision is not None:
+        say = partial(print, file=report, flush=True)
+        enclosed = em_precision.demonstrate(data, start, task_class, approximation, options, say)
+        outputs.write_result(options, enclosed)
+        return 0
     dtype = outputs.DTYPES[options.dtype]
     size = predict_size(task_class, approximation, dtype)
     print(

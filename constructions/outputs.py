@@ -7,9 +7,10 @@ import io
 import json
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,12 +25,21 @@ from constructions.transformer import Transformer
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
 EXPORTED = ("transformer.safetensors", "input.npy", "output.npy", "result.json")
 LARGEST_LAYERS = 10_000
+PRECISIONS = 16, 2**16  # the fewest and the most bits of a ball
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "safetensors")
 
 
 def add_options(parser: Parser, figure: str) -> None:
     """The options that every construction's command has; `figure` says what --figure draws."""
-    parser.add_argument("--dtype", choices=tuple(DTYPES), default="float64", help="default: float64")
+    parser.add_argument("--dtype", choices=tuple(DTYPES), help="default: float64")
+    parser.add_argument(
+        "--precision",
+        type=int,
+        metavar="BITS",
+        help="instead of floats: weights built and layers evaluated in real balls of so many bits "
+        f"({PRECISIONS[0]} to {PRECISIONS[1]}), doubled while a verdict is undecided; everything is shown enclosed; "
+        "without --dtype, --execution dense, --plan, --figure, --export",
+    )
     parser.add_argument(
         "--execution",
         choices=("structured", "dense"),
@@ -52,11 +62,17 @@ def add_options(parser: Parser, figure: str) -> None:
 
 
 def require(options: argparse.Namespace) -> None:
-    """Refuse, before any work, a seed, a number of layers, or an output path that will not do."""
+    """Refuse, before any work, a seed, a number of layers, a precision, or an output path that will not do.
+
+    A number format that is left open becomes float64, or the balls of --precision.
+    """
     if options.layers > LARGEST_LAYERS:
         raise InputError(f"--layers is {options.layers}; it must be at most {LARGEST_LAYERS}")
     if options.seed < 0:
         raise InputError(f"--seed is {options.seed}; it must not be negative")
+    if options.precision is not None:
+        _require_precision(options)
+    options.dtype = options.dtype or ("float64" if options.precision is None else f"{options.precision}-bit ball")
     if options.plan and options.execution == "dense":
         raise InputError("--plan shows the structured execution; it does not go with --execution dense")
     if options.figure is not None and options.figure.suffix != ".png":
@@ -77,6 +93,24 @@ def require(options: argparse.Namespace) -> None:
         require_writable(path)
 
 
+def _require_precision(options: argparse.Namespace) -> None:
+    least, most = PRECISIONS
+    if not least <= options.precision <= most:
+        raise InputError(f"--precision is {options.precision}; it must lie between {least} and {most} bits")
+    for name, given in (
+        (f"--dtype {options.dtype}", options.dtype),
+        ("--execution dense", options.execution == "dense"),
+        ("--plan", options.plan),
+        ("--figure", options.figure),
+        ("--export", options.export),
+    ):
+        if given:
+            raise InputError(
+                f"--precision {options.precision} and {name} do not go together: a run in balls has no float format, "
+                "no execution plan, and no output but text and --json"
+            )
+
+
 def write(
     options: argparse.Namespace,
     content: dict[str, Any],
@@ -90,10 +124,7 @@ def write(
 
     `entry` is what the weights file says of itself, never of data. `tokens` (N×D) went in, `output` is what came out.
     """
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     files: dict[Path, bytes] = {}
-    if options.json not in (None, "-"):
-        files[Path(options.json)] = text.encode()
     if options.figure is not None:
         files[options.figure] = draw()
     if options.export is not None:
@@ -102,12 +133,25 @@ def write(
             weights_file.serialise(transformer, entry),
             npy(tokens.astype(stored)),
             npy(output().astype(stored)),
-            text.encode(),
+            _encoded(content).encode(),
         )
         files |= {options.export / name: part for name, part in zip(EXPORTED, contents, strict=True)}
-    write_all(files)
+    write_result(options, content, files)
+
+
+def write_result(
+    options: argparse.Namespace, content: dict[str, Any], others: Mapping[Path, bytes] = MappingProxyType({})
+) -> None:
+    """The result as --json asks for it, and other files: all of them or none."""
+    text = _encoded(content)
+    written = {} if options.json in (None, "-") else {Path(options.json): text.encode()}
+    write_all(written | dict(others))
     if options.json == "-":
         sys.stdout.write(text)
+
+
+def _encoded(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def execution(plan: Plan | None, options: argparse.Namespace, seconds: float) -> str:
@@ -123,9 +167,9 @@ def execution_rows(plan: Plan | None) -> list[str]:
     return [] if plan is None else ["execution-rounding"]
 
 
-def versions() -> dict[str, str]:
-    """Of Python and the libraries that compute."""
-    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
+def versions(*others: str) -> dict[str, str]:
+    """Of Python and the libraries that compute, and of others that do."""
+    return {"python": platform.python_version(), **{name: version(name) for name in (*LIBRARIES, *others)}}
 
 
 def npy(array: np.ndarray) -> bytes:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from constructions import outputs, tensor_power_report
+from constructions import outputs, tensor_power_precision, tensor_power_report
 from constructions.command_line import Parser, Progress, run_command
 from constructions.errors import InputError
 from constructions.normalisation import normalisation, require_representable
@@ -41,7 +43,7 @@ def parser() -> Parser:
         "after every iteration v <- T(I,v,v) its vector, the reference, the difference and the proven bound.",
         epilog="A step takes 2 layers, with --normalise 4. --exact evaluates the same matrices in rational arithmetic; "
         "floats of a file count as the decimals they print. The softmax form's scale is the best power of two "
-        "for the dtype (least bound of one step for |v_j| <= 1).",
+        "for the dtype (least bound of one step for |v_j| <= 1), with --precision BITS 2^-(BITS/4).",
     )
     p.add_argument("--layers", type=int, required=True, metavar="2L", help="layers: 2 a step (4 to normalise)")
     p.add_argument("--dim", type=int, metavar="d", help=f"dimension of a random or orthogonal tensor ({DIM})")
@@ -74,7 +76,7 @@ def _run(options: argparse.Namespace) -> int:
     _require_consistent(options)
     outputs.require(options)
     report = sys.stderr if options.json == "-" else sys.stdout
-    dtype = outputs.DTYPES[options.dtype]
+    dtype = outputs.DTYPES["float64" if options.precision is not None else options.dtype]
 
     rng = np.random.default_rng(options.seed)
     tensor, start = _load(options, rng)
@@ -83,13 +85,17 @@ def _run(options: argparse.Namespace) -> int:
     validate(max_dim, tensor, start)
     if start.ndim != 1:
         raise InputError(f"the start has shape {start.shape}; a vector of length {len(tensor)} is needed")
-    form = choose_form(options, max_dim)
+    form = choose_form(options, max_dim, dtype)
     if options.layers % form.layers_per_step:
         raise InputError(
             f"--layers is {options.layers}; it must be a multiple of {form.layers_per_step}, the layers of a step"
         )
     model = build(max_dim, options.layers // form.layers_per_step, form, dtype)
     print(tensor_power_report.preamble(model, len(tensor), options), file=report, flush=True)
+    if options.precision is not None:
+        say = partial(print, file=report, flush=True)
+        outputs.write_result(options, tensor_power_precision.demonstrate(model, tensor, start, options, say))
+        return 0
     began = time.perf_counter()
     with Progress("layer") as progress:
         result = run(model, as_floats(tensor), as_floats(start), progress, execution=options.execution)
@@ -122,6 +128,11 @@ def _require_consistent(options: argparse.Namespace) -> None:
     if options.exact and special and special[0] != "--attention-only":
         why = "e^x is irrational" if options.attention == "softmax" else "its norm is approximate"
         raise InputError(f"--exact does not go with {special[0]}: {why}, so there is no equality to check")
+    if options.exact and options.precision is not None:
+        raise InputError(
+            f"--precision {options.precision} and --exact do not go together: equality in rational arithmetic is the "
+            "stronger evidence, and needs no balls"
+        )
     if options.dim is not None:
         if options.tensor not in TENSORS:
             raise InputError(f"--dim {options.dim} does not apply to a file, which is taken as it is")
@@ -137,11 +148,11 @@ def default_max_dim(dim: int) -> int:
     return max(8, 1 << (dim - 1).bit_length()) if dim <= 64 else dim
 
 
-def choose_form(options: argparse.Namespace, max_dim: int) -> Form:
+def choose_form(options: argparse.Namespace, max_dim: int, dtype: torch.dtype) -> Form:
     """The form of the iteration that the options name."""
-    dtype = outputs.DTYPES[options.dtype]
     if options.attention == "softmax":
-        return softmax_form(best_scale(max_dim, dtype))
+        bits = options.precision
+        return softmax_form(best_scale(max_dim, dtype) if bits is None else tensor_power_precision.scale(bits))
     if options.normalise is not None:
         low, high = options.normalise
         range_ = normalisation(low, high, max_dim)

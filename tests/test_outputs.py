@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from constructions.errors import InputError
 from constructions.tensor_power_transformer import build
 
 NOTHING = {"layers": 4, "seed": 0, "figure": None, "json": None, "export": None, "dtype": "float64"}
-NOTHING |= {"execution": "structured", "plan": False}
+NOTHING |= {"execution": "structured", "plan": False, "precision": None}
 
 
 def options(**given) -> argparse.Namespace:
@@ -24,12 +25,13 @@ def test_every_command_has_the_same_options():
     parser = outputs.Parser()
     outputs.add_options(parser, "draw it")
     defaults = parser.parse_args([])
-    execution = {"execution": "structured", "plan": False}
-    assert vars(defaults) == {"dtype": "float64", "export": None, "json": None, "figure": None, **execution}
+    execution = {"execution": "structured", "plan": False, "precision": None}
+    assert vars(defaults) == {"dtype": None, "export": None, "json": None, "figure": None, **execution}
     given = parser.parse_args(["--dtype", "bfloat16", "--export", "d", "--json", "-", "--figure", "f.png", "--plan"])
-    execution = {"execution": "structured", "plan": True}
+    execution = {"execution": "structured", "plan": True, "precision": None}
     assert vars(given) == {"dtype": "bfloat16", "export": Path("d"), "json": "-", "figure": Path("f.png"), **execution}
     assert parser.parse_args(["--execution", "dense"]).execution == "dense"
+    assert parser.parse_args(["--precision", "64"]).precision == 64
     assert "draw it" in parser.format_help()
     with pytest.raises(InputError, match="float16"):
         parser.parse_args(["--dtype", "float16"])
@@ -42,6 +44,13 @@ def test_every_command_has_the_same_options():
         ({"layers": 10_001}, "--layers is 10001; it must be at most 10000"),
         ({"seed": -1}, "--seed is -1; it must not be negative"),
         ({"plan": True, "execution": "dense"}, "it does not go with --execution dense"),
+        ({"dtype": None, "precision": 15}, "--precision is 15; it must lie between 16 and 65536 bits"),
+        ({"dtype": None, "precision": 65537}, "--precision is 65537; it must lie between 16 and 65536 bits"),
+        ({"precision": 64}, "--precision 64 and --dtype float64 do not go together"),
+        ({"dtype": None, "precision": 64, "execution": "dense"}, "--precision 64 and --execution dense do not go"),
+        ({"dtype": None, "precision": 64, "plan": True}, "--precision 64 and --plan do not go"),
+        ({"dtype": None, "precision": 64, "figure": Path("DIR/f.png")}, "--precision 64 and --figure do not go"),
+        ({"dtype": None, "precision": 64, "export": Path("DIR/new")}, "--precision 64 and --export do not go"),
         ({"figure": Path("DIR/f.pdf")}, r"--figure is .*f\.pdf'; it must end in \.png"),
         ({"figure": Path("DIR/f.png"), "json": "DIR/f.png"}, "they must differ"),
         ({"figure": Path("DIR/absent/f.png")}, "there is no directory"),
@@ -56,7 +65,8 @@ def test_every_command_has_the_same_options():
 def test_what_will_not_do_is_refused_before_any_work(given, message, tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "taken" / "output.npy").mkdir(parents=True)
-    placed = {key: type(x)(str(x).replace("DIR", str(tmp_path))) for key, x in given.items()}
+    texts = {key: x for key, x in given.items() if isinstance(x, str | Path)}
+    placed = given | {key: type(x)(str(x).replace("DIR", str(tmp_path))) for key, x in texts.items()}
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(InputError, match=message):
         outputs.require(options(**placed))
@@ -70,6 +80,17 @@ def test_what_will_do(tmp_path):
     outputs.require(options(json="-", figure=tmp_path / "f.png", export=tmp_path / "new"))
     outputs.require(options(json=str(tmp_path / "r.json"), figure=tmp_path / "f.png", export=tmp_path / "old"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["old", "r.json"]
+
+
+@pytest.mark.parametrize(
+    ("given", "dtype"),
+    [({}, "float64"), ({"dtype": "float32"}, "float32"), ({"precision": 16}, "16-bit ball")],
+    ids=str,
+)
+def test_a_format_that_is_left_open_is_chosen(given, dtype):
+    settled = options(**{"dtype": None} | given)
+    outputs.require(settled)
+    assert settled.dtype == dtype
 
 
 @pytest.mark.parametrize(("dtype", "stored"), [("float64", "f8"), ("float32", "f4"), ("bfloat16", "f4")])
@@ -125,6 +146,7 @@ def test_versions_are_those_that_are_installed():
     assert set(found) == {"python", "torch", "numpy", "scipy", "scikit-learn", "safetensors"}
     assert found["numpy"] == np.__version__
     assert found["torch"] == torch.__version__.split("+")[0] or found["torch"] == torch.__version__
+    assert outputs.versions("python-flint") == found | {"python-flint": version("python-flint")}
 
 
 @pytest.fixture(params=["em_command", "tensor_command"])

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from typing import Literal
 
 import numpy as np
+import sympy
 import torch
+from flint import arb
 
 from constructions import evaluation
 from constructions.normalisation import Normalisation, normalisation
-from constructions.number_system import Rationals
+from constructions.number_system import Balls, Rationals
 from constructions.relu_networks import ReluNetwork, inverse_sqrt_error, inverse_sqrt_network
-from constructions.rounding_error import EXP_UNITS, gamma
 from constructions.tensor_power_run import run
 from constructions.tensor_power_transformer import (
     ATTENTION_ONLY,
@@ -29,53 +31,82 @@ from constructions.tensor_power_transformer import (
 )
 from theory_checks import tensor_instances as instances
 from theory_checks import tensor_subjects as subjects
+from theory_checks.enclosures import decided, enclose, equal
 from theory_checks.ledger import Verdict, compare, require, statement
+from theory_checks.segments import identity, larger, lines, pieces, smaller, times_root
 from theory_checks.tensor_subjects import built
 
-UNIT = 2.0**-53
-Network = Callable[[float, float, int], ReluNetwork]
+Network = Callable[[arb, arb, int], ReluNetwork]
 
 
-@statement("inverse-sqrt", source="chords of 1/√x for Remark G.2", text="ours", evidence="sampled")
-def inverse_sqrt(rng: np.random.Generator, *, network: Network = inverse_sqrt_network) -> Iterator[Verdict]:
-    """With n chords between the knots low·e^{ir}: 0 ≤ ρ(x)√x − 1 ≤ κ(r) on [low, high], and κ(r) is attained on every
-    chord; κ(r) = ((1 + 2cosh(r/2))/3)^{3/2}/cosh(r/4) − 1. All units have non-negative weights.
+def inverse_sqrt_in_balls(low: arb, high: arb, segments: int) -> ReluNetwork:
+    """Chords of 1/√x in balls."""
+    return inverse_sqrt_network(low, high, segments, Balls())
+
+
+@statement("inverse-sqrt", source="chords of 1/√x for Remark G.2", text="ours", evidence="certified")
+def inverse_sqrt(
+    rng: np.random.Generator,
+    *,
+    network: Network = inverse_sqrt_in_balls,
+    error: Callable[[arb], arb] = inverse_sqrt_error,
+) -> Iterator[Verdict]:
+    """With n chords between the knots low·e^{ir}: 1/√x ≤ ρ(x) ≤ (1 + κ(r))/√x on [low, high], κ(r) is attained on
+    every chord, and no unit has a negative weight; κ(r) = ((1 + 2cosh(r/2))/3)^{3/2}/cosh(r/4) − 1, at most
+    3r²/32·e^{r²/24} and (4/3)^{3/2}·sinh²(r/4). Every x of the interval, r up to 160; on a chord also as an identity.
     """
-    for log_low, log_high in ((-1.0, 1.0), (-20.0, 3.0), (0.0, 60.0), (-90.0, 70.0)):
-        for segments in (1, 2, 7, 31, 211):
-            rho, r = network(log_low, log_high, segments), (log_high - log_low) / segments
-            kappa, name = inverse_sqrt_error(r), f"[e^{log_low:g}, e^{log_high:g}] n={segments}"
-            yield require(rho.units == segments + 1 and bool((rho.a > 0).all()), f"{name}: {rho.units} units")
-            # On [t, e^r t] the relative error is largest at t(q² + q + 1)/3, q = e^{r/2}.
-            q = np.exp(r / 2)
-            knots = np.exp(log_low + r * np.arange(segments + 1))
-            worst = knots[:-1] * (q * q + q + 1) / 3
-            x = np.concatenate([worst, knots, np.exp(rng.uniform(log_low, log_high, 500))])
-            largest = max(abs(log_low), abs(log_high))
-            # Rounding of Σ and of exp at arguments up to 3/2 of `largest`, in 1/√x, knots and weights.
-            slack = gamma(segments + 8, UNIT) + (10 * largest + 4 * EXP_UNITS) * UNIT * (2 * q + 1)
-            off = rho(x) * np.sqrt(x) - 1
-            slack *= 1 + kappa
-            yield compare(float(off.max()), kappa + slack, f"{name} above")
-            yield compare(float(-off.min()), slack, f"{name} below")
-            yield compare(kappa - slack, float(off[: len(worst)].min()), f"{name} attained")
+    q, t, y = sympy.symbols("q t y", positive=True)
+    chord = sympy.sqrt(y) * (1 - (y - 1) / (q * (q + 1)))  # times √x, at x = ty between t and q²t
+    slope, top = -(t ** sympy.Rational(-3, 2)) / (q * (q + 1)), (q * q + q + 1) / 3
+    largest = 2 * top ** sympy.Rational(3, 2) / (q * (q + 1))
+    cosh_half, cosh_quarter = (q + 1 / q) / 2, (sympy.sqrt(q) + 1 / sympy.sqrt(q)) / 2
+    kappa = ((1 + 2 * cosh_half) / 3) ** sympy.Rational(3, 2) / cosh_quarter - 1
+    yield identity(slope * (q * q * t - t) - (1 / q - 1) / sympy.sqrt(t), "the slope between t and q^2 t")
+    change = slope - slope.subs(t, t / q**2) - t ** sympy.Rational(-3, 2) * (q**3 - 1) / (q * (q + 1))
+    yield identity(change, "its change at a knot t")
+    yield identity(chord.subs(y, 1) - 1, "1 at the left end")
+    yield identity(chord.subs(y, q * q) - 1, "1 at the right end")
+    yield identity(chord.diff(y).subs(y, top), "stationary at t(q^2 + q + 1)/3")
+    yield identity(chord.subs(y, top) - largest, "the value there")
+    yield identity((largest / (1 + kappa)) ** 2 - 1, "it is 1 + kappa")
+    for low, high in ((-1.0, 1.0), (-20.0, 3.0), (0.0, 60.0), (-90.0, 70.0), (-700.0, 700.0)):
+        for segments in (9, 31, 211, 1009) if high - low > 200 else (1, 2, 7, 31, 211):
+            yield from decided(partial(_inverse_sqrt, network, error, low, high, segments))
+
+
+def _inverse_sqrt(
+    network: Network, error: Callable[[arb], arb], low: float, high: float, segments: int
+) -> Iterator[Verdict]:
+    name, r = f"[e^{low:g}, e^{high:g}] n={segments}", arb(high - low) / segments
+    rho, kappa = network(arb(low), arb(high), segments), error(r)
+    yield require(rho.units == segments + 1, f"{name}: {rho.units} units")
+    yield enclose(-smaller.reduce(rho.a), arb(0), f"{name} weights")
+    p = pieces(lines(rho), arb(low).exp(), arb(high).exp())
+    ratio = times_root(p) - 1
+    tops = np.append(larger.reduce(ratio[:, p.sure]), p.largest(ratio))
+    yield equal(larger.reduce(abs(tops / kappa - 1)), arb(0), f"{name} at most kappa, attained on every chord")
+    yield equal(p.least(ratio), arb(0), f"{name} never below, exact at knots")
+    yield enclose(tops[-1], 3 * r * r / 32 * (r * r / 24).exp(), f"{name} at most 3r^2/32 e^(r^2/24)")
+    root = (r / 4).sinh()
+    yield enclose(tops[-1], (arb(4) / 3) ** 1.5 * root * root, f"{name} at most (4/3)^(3/2) sinh(r/4)^2")
 
 
 inverse_sqrt.control(
-    "a chord too few", network=lambda low, high, n: inverse_sqrt_network(low, high, n + 1 if n == 1 else n - 1)
+    "a chord too few", network=lambda low, high, n: inverse_sqrt_in_balls(low, high, n + 1 if n == 1 else n - 1)
 )
-inverse_sqrt.control("knots between 0.99 of the ends", network=lambda a, b, n: inverse_sqrt_network(0.99 * a, b, n))
+inverse_sqrt.control("knots between 0.99 of the ends", network=lambda a, b, n: inverse_sqrt_in_balls(0.99 * a, b, n))
 
 
 def _scaled(factor: float) -> Network:
-    def network(low: float, high: float, segments: int) -> ReluNetwork:
-        rho = inverse_sqrt_network(low, high, segments)
+    def network(low: arb, high: arb, segments: int) -> ReluNetwork:
+        rho = inverse_sqrt_in_balls(low, high, segments)
         return replace(rho, a=factor * rho.a)
 
     return network
 
 
 inverse_sqrt.control("the weights scaled by 1.001", network=_scaled(1.001))
+inverse_sqrt.control("0.1 % below kappa", error=lambda r: 0.999 * inverse_sqrt_error(r))
 test_inverse_sqrt, test_inverse_sqrt_controls = inverse_sqrt.tests()
 
 STEPS = 4
