@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo test lint types unit checks figures bench clean
+.PHONY: demo test lint types unit checks certify figures bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m constructions.em_transformer --layers 6
@@ -25,6 +25,9 @@ unit: $(VENV)/installed
 
 checks: $(VENV)/installed
 	$(BIN)/pytest theory_checks -n 2 -q
+
+certify: $(VENV)/installed
+	$(BIN)/python -m theory_checks --certified --jobs 2
 
 figures: $(VENV)/installed
 	$(BIN)/python -m figures

@@ -176,4 +176,4 @@ def _used(rows: Array) -> Int[np.ndarray, " used"]:
 
 
 def _nonzero(array: Array) -> Shaped[np.ndarray, "m n"]:
-    return np.vectorize(lambda ball: not ball.is_zero(), otypes=[bool])(array)
+    return np.logical_not(np.frompyfunc(flint.arb.is_zero, 1, 1)(array).astype(bool))

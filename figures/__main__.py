@@ -21,6 +21,7 @@ from figures import (
     style,
     tensor_power,
     tensor_rounding,
+    theorem_f6,
     theorem_g8,
 )
 
@@ -29,6 +30,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "lemma_f4": lemma_f4.figure,
     "m_step": m_step.figure,
     "em_step": em_step.figure,
+    "theorem_f6": theorem_f6.figure,
     "residual_stream": residual_stream.figure,
     "theorem_g8": theorem_g8.figure,
     "tensor_rounding": tensor_rounding.figure,

@@ -10,6 +10,7 @@ import pytest
 from theory_checks import __main__ as command
 from theory_checks import ledger
 from theory_checks.ledger import Statement, Verdict, closure, compare, require, rest
+from theory_checks.running import load_statements
 
 
 def statement_with(outcomes: str, *, id: str = "s", broken: str = "r", **options) -> Statement:
@@ -131,7 +132,7 @@ def test_closure_orders_and_refuses() -> None:
 
 
 def test_same_seed_same_row() -> None:
-    command.load_statements()
+    load_statements()
     first, second = (ledger.REGISTRY["p2"].row(3) for _ in range(2))
     first.seconds = second.seconds = 0.0
     assert first == second
@@ -142,14 +143,18 @@ def test_command_writes_the_closure(tmp_path, capsys) -> None:
     assert command.main(["corollary-f1", "--seed", "5", "--json", str(path)]) == 0
     rows = json.loads(path.read_text())
     assert [row["id"] for row in rows] == ["corollary-f1", "lemma-f7"]
-    wanted = {"id", "statement", "source", "text", "evidence", "status", "counts", "least_slack", "depends_on"}
+    wanted = {"id", "statement", "source", "text", "evidence", "status", "counts", "least_slack", "depends_on"} | {
+        "tight",
+        "bits",
+        "kept_slack",
+    }
     assert wanted | {"negative_controls"} <= rows[0].keys()
     assert all(control["rejected"] for row in rows for control in row["negative_controls"])
-    assert "2 statements hold (2 sampled)" in capsys.readouterr().out
+    assert "2 statements hold (2 certified)" in capsys.readouterr().out
 
 
 def test_command_exits_1_when_a_row_fails(monkeypatch, capsys) -> None:
-    command.load_statements()
+    load_statements()
     monkeypatch.setitem(ledger.REGISTRY, "p2", statement_with("hr", id="p2"))
     assert command.main(["p2"]) == 1
     assert "p2 is failed: claimed: holds; found: refuted" in capsys.readouterr().out
@@ -160,6 +165,7 @@ def test_command_exits_1_when_a_row_fails(monkeypatch, capsys) -> None:
     [
         (["nothing"], "'nothing' names no statement"),
         (["--seed", "-1"], "--seed is -1"),
+        (["--jobs", "0"], "--jobs is 0"),
         (["--seed", "x"], "invalid int value: 'x'"),
         (["--json", "missing/there.json"], "there is no directory"),
         (["--wrong"], "--wrong"),
@@ -177,7 +183,7 @@ def test_bad_input(arguments: list[str], said: str, capsys, tmp_path, monkeypatc
 
 
 def test_every_statement_is_well_formed() -> None:
-    command.load_statements()
+    load_statements()
     for id, made in ledger.REGISTRY.items():
         assert made.id == id
         assert made.statement, id

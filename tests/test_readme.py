@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from theory_checks import __main__ as command
 from theory_checks.ledger import REGISTRY
+from theory_checks.running import load_statements
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -14,7 +14,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "proofs_notes").glob("*.md"))]
 
 
 def test_the_ledger_shown_has_every_row_with_its_status() -> None:
-    command.load_statements()
+    load_statements()
     shown = dict(re.findall(r"^(\S+) +(?:verbatim|recovered|ours) +\w+ +(\w+) ", README, re.MULTILINE))
     assert shown == {id: made.claim for id, made in REGISTRY.items()}
 
@@ -37,6 +37,6 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_statement_has_a_note() -> None:
-    command.load_statements()
+    load_statements()
     index = (ROOT / "proofs_notes" / "README.md").read_text(encoding="utf-8")
     assert set(REGISTRY) <= set(re.findall(r"`([a-z0-9-]+)`", index))
