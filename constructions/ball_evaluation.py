@@ -24,7 +24,7 @@ from constructions.weights import Activation, Array, HeadWeights, TransformerWei
 
 BLOCK = 2**18
 """Hidden units held at a time."""
-FEW = 8
+FEW = 4
 """Up to as many units, or rows, are evaluated one by one."""
 
 
@@ -176,4 +176,4 @@ def _used(rows: Array) -> Int[np.ndarray, " used"]:
 
 
 def _nonzero(array: Array) -> Shaped[np.ndarray, "m n"]:
-    return np.logical_not(np.frompyfunc(flint.arb.is_zero, 1, 1)(array).astype(bool))
+    return ~np.asarray(np.frompyfunc(flint.arb.is_zero, 1, 1)(array), dtype=bool)

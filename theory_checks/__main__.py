@@ -110,8 +110,8 @@ def table(rows: Sequence[Row]) -> str:
     lines.append(f"{number} {verb} ({grades}); not counted among them: {others or 'none'}")
     certified = [row for row in rows if row.evidence == "certified"]
     if certified:
-        instances, tight = sum(row.counts["holds"] for row in certified), sum(row.tight for row in certified)
-        lines.append(f"{tight} of the {instances} certified instances have a bound within 10 x of the error")
+        bounded, tight = sum(row.bounded for row in certified), sum(row.tight for row in certified)
+        lines.append(f"{tight} of the {bounded} certified inequalities have a bound within 10 x of the error")
     return "\n".join(lines)
 
 

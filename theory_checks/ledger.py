@@ -80,7 +80,8 @@ class Row:
     counts: dict[str, int]
     least_slack: float | None
     tightest: str  # the instance with the least slack
-    tight: int  # instances that hold with a bound within 10 x of the error
+    bounded: int  # instances that hold and have a bound to be close to
+    tight: int  # those with a bound within 10 x of the error
     bits: int | None  # the largest precision that balls needed
     kept_slack: float | None  # of the worst instance that the falsifier found
     counterexample: str | None
@@ -156,7 +157,8 @@ class Statement:
             {outcome: counted[outcome] for outcome in OUTCOMES},
             None if tightest is None else tightest.slack,
             "" if tightest is None else tightest.instance,
-            sum(v.outcome == "holds" and v.slack is not None and v.slack <= TIGHT for v in verdicts),
+            sum(v.outcome == "holds" for v in judged),
+            sum(v.outcome == "holds" and v.slack is not None and v.slack <= TIGHT for v in judged),
             max((v.bits for v in verdicts if v.bits is not None), default=None),
             min((v.slack for v in judged if v.kept and v.slack is not None), default=None),
             None if refuted is None else refuted.instance,
