@@ -24,6 +24,8 @@ from constructions.em_class import Approximation, TaskClass
 from constructions.em_enclosure import Parameters, enclose_diameter, largest
 
 LARGEST_STEPS = 20_000
+RADII = tuple(0.1 * 2 ** (-j / 2) for j in range(16))
+"""Radii to try for a certificate, largest first."""
 
 
 @dataclass(frozen=True, eq=False)

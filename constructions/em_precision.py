@@ -12,7 +12,7 @@ import flint
 import numpy as np
 from jaxtyping import Float
 
-from constructions import em_enclosure, em_report
+from constructions import contraction_report, em_enclosure, em_report
 from constructions.algorithms import ball_em
 from constructions.algorithms.sampling import Mixture
 from constructions.ball_evaluation import BLOCK
@@ -96,9 +96,13 @@ def demonstrate(
         say,
     )
     seconds = time.perf_counter() - began
+    found = contraction_report.seek(data.samples[: result.samples_used], start, task_class, approximation)
+    estimates = [step.enclosure.estimate for step in result.steps]
     with flint.ctx.workprec(bits):
-        say(tables(result, data, bits, seconds))
-        return as_json(result, data, start, task_class, approximation, bits, options)
+        say("\n".join([tables(result, data, bits, seconds), "", *contraction_report.describe(found, estimates)]))
+        content = as_json(result, data, start, task_class, approximation, bits, options)
+        content["bounds"]["final"] = contraction_report.as_json(found, estimates)
+        return content
 
 
 def weight_bytes(size: PredictedSize, bits: int) -> int:
@@ -202,7 +206,7 @@ def tables(result: BallRun, data: Dataset, bits: int, seconds: float) -> str:
         )
     lines += [
         "  (radius: the largest in the stream after the step. In step 1 the log weights are exact EM's; balls show",
-        "  that up to their radius. A bound for the error after several steps is undecided: none is checked yet)",
+        "  that up to their radius)",
         "",
     ]
     rows = _rows(result.steps[-1])
@@ -272,7 +276,6 @@ def as_json(
                 }
                 for s in result.steps
             ],
-            "final": {"mean": None, "status": "undecided"},
             "diameter": enclosed(result.diameter),
             "rest_on": em_report.RESTS_ON[approximation.construction],
         },

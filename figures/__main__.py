@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from constructions.command_line import Parser, require_writable, run_command, write_all
 from constructions.errors import InputError
 from figures import (
+    em_run,
     em_step,
     lemma_f4,
     m_step,
@@ -30,6 +31,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "lemma_f4": lemma_f4.figure,
     "m_step": m_step.figure,
     "em_step": em_step.figure,
+    "em_run": em_run.figure,
     "theorem_f6": theorem_f6.figure,
     "residual_stream": residual_stream.figure,
     "theorem_g8": theorem_g8.figure,

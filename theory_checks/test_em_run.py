@@ -16,14 +16,13 @@ from constructions.algorithms.sampling import Mixture
 from constructions.balls import midpoints, to_balls
 from constructions.datasets import load_bundled, load_start, load_synthetic
 from constructions.em_class import Approximation, TaskClass, split_tolerance
-from constructions.em_contraction import Certificate, certify, distance, fixed_point
+from constructions.em_contraction import RADII, Certificate, certify, distance, fixed_point
 from constructions.em_enclosure import BallEm, Parameters
 from constructions.em_transformer import build
 from theory_checks import subjects
 from theory_checks.enclosures import decided, enclose
 from theory_checks.ledger import Verdict, statement
 
-RADII = tuple(0.1 * 2 ** (-j / 2) for j in range(16))
 BITS = 512  # enclosures of a run widen by about 7 bits a step
 LONGEST, AFTER = 250, 5  # steps until the run must be in the ball; steps judged from then on
 
