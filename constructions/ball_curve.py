@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
@@ -13,6 +14,7 @@ from jaxtyping import Shaped
 from constructions.balls import ZERO, fill
 
 Sums = list[list[flint.arb]]
+LINE = flint.arb(0, math.inf)
 
 
 class BallCurve:
@@ -20,18 +22,17 @@ class BallCurve:
 
     Units are sorted by their breakpoints −b_j/w_j. Those that are certainly active for all numbers of x are together
     one line, whose slope Σ a_j w_j and value at 0 Σ a_j b_j are prefix sums; units whose breakpoint x may meet are
-    added one by one. Raises ValueError when a w_j may be 0 without being 0.
+    added one by one. Where w_j may be 0 without being 0 the breakpoint may be anywhere.
     """
 
     def __init__(self, w: Sequence[flint.arb], b: Sequence[flint.arb], a: Shaped[np.ndarray, "targets units"]) -> None:
         flat = [j for j, slope in enumerate(w) if slope.is_zero()]
         self.constant = [_relu_sum(row[flat].tolist(), [b[j] for j in flat]) for row in a]
         self.sides = []
+        signs = [0 if slope.is_zero() else -1 if slope < 0 else 1 for slope in w]
         for sign in (1, -1):  # active right of the breakpoint; left of it
-            chosen = [j for j, slope in enumerate(w) if sign * slope > 0]
+            chosen = [j for j, side in enumerate(signs) if side == sign]
             self.sides.append(_Side(sign, [w[j] for j in chosen], [b[j] for j in chosen], a[:, chosen]))
-        if sum(len(side.w) for side in self.sides) + len(flat) < len(w):
-            raise ValueError("a unit's weight may be 0 without being 0")
 
     def __call__(self, x: Sequence[flint.arb]) -> Shaped[np.ndarray, "x targets"]:
         """Enclosures at the balls x."""
@@ -45,16 +46,20 @@ class BallCurve:
 
 
 class _Side:
-    """The units with w_j > 0 (sign 1, active right of their breakpoint) or w_j < 0 (sign −1, active left of it)."""
+    """Units with w_j > 0 (sign 1, active right of their breakpoint) or w_j < 0 (sign −1, active left of it).
+
+    A w_j without a sign is on either side: what is not known of its breakpoint is the whole line.
+    """
 
     def __init__(
         self, sign: int, w: list[flint.arb], b: list[flint.arb], a: Shaped[np.ndarray, "targets units"]
     ) -> None:
-        breaks = [-offset / slope for slope, offset in zip(w, b, strict=True)]
-        order = sorted(range(len(w)), key=lambda j: breaks[j].mid(), reverse=sign < 0)  # as x meets them, from outside
+        breaks = [-sign * offset / slope for slope, offset in zip(w, b, strict=True)]
+        places = [point if point.is_finite() else LINE for point in breaks]
+        order = sorted(range(len(w)), key=lambda j: places[j].mid())  # as x meets them, from outside
         self.sign, self.w, self.b, self.a = sign, [w[j] for j in order], [b[j] for j in order], a[:, order]
-        # The nearest and the farthest that the first i + 1, or the units from i on, can lie: monotone in i.
-        ends = [sign * breaks[j] for j in order]
+        # The farthest that the first i + 1 and the nearest that the units from i on can lie: monotone in i.
+        ends = [places[j] for j in order]
         self.passed = list(accumulate((end.upper() for end in ends), max))
         self.ahead = list(accumulate((end.lower() for end in reversed(ends)), min))[::-1]
         self.slopes: Sums = [_prefix(row.tolist(), self.w) for row in self.a]

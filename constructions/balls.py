@@ -5,12 +5,13 @@ All arithmetic is done at flint's context precision and encloses the exact resul
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 
 import flint
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from constructions.elementary import sqrt
 from constructions.weights import Array
 
 ZERO, ONE = flint.arb(0), flint.arb(1)
@@ -18,14 +19,16 @@ ZERO, ONE = flint.arb(0), flint.arb(1)
 
 def to_balls(values: Float[np.ndarray, "*shape"]) -> Array:
     """Floats as balls of radius 0; equal floats become one object."""
-    exact = {value: flint.arb(value) for value in set(values.ravel().tolist())}
-    return fill((exact[value] for value in values.ravel().tolist()), values.shape)
+    numbers = values.ravel().tolist()
+    exact = {value: flint.arb(value) for value in numbers}
+    return fill((exact[value] for value in numbers), values.shape)
 
 
-def fill(entries: object, shape: tuple[int, ...]) -> Array:
+def fill(entries: Iterable[object], shape: tuple[int, ...]) -> Array:
     """An object array of the given shape from an iterable of its entries, row by row."""
-    result = np.empty(int(np.prod(shape)), dtype=object)
-    result[:] = list(entries)  # type: ignore[call-overload]
+    listed = list(entries)
+    result = np.empty(len(listed), dtype=object)
+    result[:] = listed
     return result.reshape(shape)
 
 
@@ -43,7 +46,7 @@ def product(left: flint.arb_mat, right: flint.arb_mat) -> Shaped[np.ndarray, "m 
 def norm(vectors: Shaped[np.ndarray, "*batch d"]) -> Array:
     """Enclosures of the Euclidean norms."""
     squares = (vectors * vectors).sum(axis=-1)
-    return np.vectorize(lambda square: square.nonnegative_part().sqrt(), otypes=[object])(squares)
+    return np.vectorize(sqrt, otypes=[object])(squares)
 
 
 def midpoints(array: Array) -> Float[np.ndarray, "*shape"]:

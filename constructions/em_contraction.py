@@ -8,7 +8,7 @@ that its norm is its spectral radius (proofs_notes/em_run.md). Everything is enc
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import flint
 import numpy as np
@@ -90,7 +90,9 @@ def certify(
     radii: Iterable[float],
 ) -> Certificate:
     """The certificate of the first radius that certifies; of the last one if none does."""
-    x, shares = to_balls(samples), np.exp(midpoints(point.log_weights))
+    shares = np.exp(midpoints(point.log_weights))
+    samples = samples[: len(samples) // len(shares) * len(shares)]  # what the transformer keeps
+    x = to_balls(samples)
     image = Parameters(*ball_em.em_step(x, point.log_weights, point.means))
     eta = distance(point, image, to_balls(shares)).upper()
     diameter = enclose_diameter(samples)
@@ -122,12 +124,11 @@ def contraction(
     roots = fill((sqrt(share) for share in shares), shares.shape)
     g = largest_eigenvalue(_variances(e, totals, features / roots[:, None]))
     q = largest_eigenvalue(_variances(e, totals, np.full((*w.shape, 1), ONE) / shares[:, None]))
-    drift = largest(abs(share.log() - value) for share, value in zip(shares, point.log_weights, strict=True))
-    nearest = min(roots, key=lambda root: root.mid())
+    drifts = fill((share.log() for share in shares), shares.shape) - point.log_weights
     beta = flint.arb(1)
     for _ in range(2):  # the second time with the R that the first one proves
         reach = beta * rho + eta
-        kappa = (reach / nearest + drift).exp()
+        kappa = largest(value.exp() for value in reach / roots + drifts)
         beta = ((sqrt(g) + rho * sqrt(q)) * kappa * (sqrt(g) + reach * sqrt(q))).upper()
         if not beta < 1:
             break
@@ -172,12 +173,13 @@ def largest_eigenvalue(symmetric: Shaped[np.ndarray, "n n"]) -> flint.arb:
 
     Q holds eigenvectors in floats. xᵀGx = yᵀ(QᵀGQ)y for x = Qy, and ‖y‖² ≤ ‖x‖²/(1 − ‖I − QᵀQ‖).
     """
-    q = matrix(to_balls(np.linalg.eigh(midpoints((symmetric + symmetric.T) / 2))[1]))
+    known = midpoints((symmetric + symmetric.T) / 2)  # any Q will do
+    q = matrix(to_balls(np.linalg.eigh(known)[1] if np.isfinite(known).all() else np.eye(len(known))))
     turned = product(q.transpose() * matrix(symmetric), q)
     discs = [row[k] + sum(abs(row)) - abs(row[k]) for k, row in enumerate(turned)]
     off = product(q.transpose(), q) - to_balls(np.eye(len(turned)))
     defect = largest(abs(off).sum(axis=1))
-    return (largest(discs) / (1 - defect)).upper()
+    return (largest(discs) / (1 - defect).nonnegative_part()).upper()
 
 
 def step_error(
@@ -192,15 +194,18 @@ def step_error(
     """(s, excuse): ‖transformer's step − F(θ)‖ ≤ s = (Σ_k p_k(s_k² + U²))^{1/2} on the ball, s_k the M-step's bound.
 
     On the ball log π_k ≥ λ_k − ρ/√p_k and |μ_ka| moves by at most ρ/√p_k; the new weight that the bound needs is at
-    least exp(λ_k − (ρ + η)/√p_k − U) while F contracts.
+    least exp(λ_k − (ρ + η)/√p_k − U) while F contracts. The log network must reach down to every weight of the ball.
+    The bound is that of `floor`, which holds for both constructions whatever the norms of samples and means are.
     """
+    approximation = replace(approximation, construction="floor")
+    smallest = flint.arb(task_class.min_weight).max((-approximation.log_a).exp())
     reach = fill((rho / sqrt(share) for share in shares), shares.shape)
     dim = point.means.shape[1]
     logit_error = approximation.logit_error(dim)
     excuse = ""
     for k, (log_weight, mean) in enumerate(zip(point.log_weights, point.means, strict=True)):
-        if not log_weight - reach[k] >= flint.arb(task_class.min_weight).log():
-            excuse = f"a weight of the ball may be below {task_class.min_weight:g}"
+        if not log_weight - reach[k] >= smallest.log():
+            excuse = f"a weight of the ball may be below {float(smallest):g}"
         if not largest(abs(mean)) + reach[k] <= approximation.radius:
             excuse = f"a mean of the ball may have a coordinate above {task_class.radius:g}"
     total = flint.arb(0)

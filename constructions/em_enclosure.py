@@ -76,7 +76,8 @@ class StepEnclosure:
     """One EM step: the transformer's result against the exact step from the same parameters, all enclosed.
 
     Errors of a mean are Euclidean norms, one for each component with its bound; that of a weight is the largest
-    difference of logarithms. `excuse` says why the bound does not apply; else it is empty.
+    difference of logarithms. `excuse` says why the bound does not apply, or may not; else it is empty. `left`: it certainly
+    does not; otherwise more bits may decide it.
     """
 
     step: int
@@ -87,6 +88,7 @@ class StepEnclosure:
     log_weight_error: flint.arb
     log_weight_bound: flint.arb
     excuse: str
+    left: bool
 
 
 def parameters(start: Mixture) -> Parameters:
@@ -144,15 +146,16 @@ def run(
     """
     tokens = encode(em, samples, start)
     entering, (components, dim) = parameters(start), start.means.shape
-    diameter = enclose_diameter(samples[: len(tokens)])
-    stopped = ""
+    x, diameter = tokens[:, em.stream["x"]][:, :dim], enclose_diameter(samples[: len(tokens)])
+    stopped, left = "", False
     for done, tokens in enumerate(ball_evaluation.trace(em.transformer, tokens), start=1):  # noqa: B020
         observe(done, tokens)
         if done % 2:
             continue
         estimate = read_out(em, tokens, dim, components)
         stopped = stopped or precondition(em, entering, done // 2)
-        yield judge_step(em, tokens[:, em.stream["x"]][:, :dim], entering, estimate, done // 2, diameter, stopped)
+        left = left or (bool(stopped) and leaves_class(em, entering))
+        yield judge_step(em, x, entering, estimate, done // 2, diameter, stopped, left)
         entering = estimate
 
 
@@ -164,6 +167,7 @@ def judge_step(
     step: int,
     diameter: flint.arb,
     excuse: str = "",
+    left: bool = False,
 ) -> StepEnclosure:
     """The exact step from `entering` and the distances to it; the first step's logits are exact, so its U is 0."""
     exact = Parameters(*ball_em.em_step(x, entering.log_weights, entering.means))
@@ -180,23 +184,37 @@ def judge_step(
         largest(abs(one - other) for one, other in zip(estimate.log_weights, exact.log_weights, strict=True)),
         logit_error,
         excuse,
+        left,
     )
 
 
 def precondition(em: BallEm, entering: Parameters, step: int) -> str:
     """Why the bound does not apply to a step that starts from `entering`; empty only if it certainly does.
 
-    As in em_run.precondition: the first step of the floor construction needs nothing.
+    As in em_run.precondition: the first step of the floor construction needs nothing. The log network must reach down
+    to the weights: 1/A ≤ π_min in the class's own networks.
     """
     if step == 1 and em.approximation.construction == "floor":
         return ""
+    smallest = smallest_weight(em)
     for weight in entering.weights:
-        if not weight >= em.task_class.min_weight:
-            return f"a weight fell to {float(weight.mid()):.2g}, below {em.task_class.min_weight:g}"
+        if not weight >= smallest:
+            return f"a weight fell to {float(weight.mid()):.2g}, below {float(smallest):g}"
     for coordinate in entering.means.ravel():
         if not abs(coordinate) <= em.approximation.radius:
             return f"a mean has a coordinate of size {float(abs(coordinate).mid()):.4g}"
     return ""
+
+
+def leaves_class(em: BallEm, entering: Parameters) -> bool:
+    """Whether the parameters certainly break the bound's precondition; not certainly meeting it is less."""
+    light = any(weight < smallest_weight(em) for weight in entering.weights)
+    return light or any(abs(coordinate) > em.approximation.radius for coordinate in entering.means.ravel())
+
+
+def smallest_weight(em: BallEm) -> flint.arb:
+    """What the class allows and the log network reaches: max(π_min, 1/A)."""
+    return flint.arb(em.task_class.min_weight).max((-em.approximation.log_a).exp())
 
 
 def largest(balls: Iterable[flint.arb]) -> flint.arb:
@@ -208,7 +226,10 @@ def largest(balls: Iterable[flint.arb]) -> flint.arb:
 
 
 def enclose_diameter(samples: Float[np.ndarray, "N d"]) -> flint.arb:
-    """A ball around diam(X): a float, and a factor 1 ± γ_{d+5} for the rounding of a subtraction and a norm."""
+    """A ball around diam(X): a float, and a factor 1 ± γ_{d+5} for the rounding of a subtraction and a norm.
+
+    Around an upper bound of it for more than bounds.EXACT_DIAMETER_LIMIT samples.
+    """
     if (samples == samples[0]).all():
         return flint.arb(0)
     value, _ = bounds.diameter(samples)

@@ -144,24 +144,15 @@ def run(em: BallEm, samples: Float[np.ndarray, "N d"], start: Mixture) -> BallRu
 
     kept = samples[: len(samples) // len(start.means) * len(start.means)]
     diameter, x = em_enclosure.enclose_diameter(kept), to_balls(kept)
-    entering = reference = em_enclosure.parameters(start)
-    steps, left = [], False
+    reference, steps = em_enclosure.parameters(start), []
     with Progress("layer") as progress:
         for step in em_enclosure.run(em, samples, start, observe):
-            left = left or (bool(step.excuse) and leaves_class(em, entering))
             reference = Parameters(*ball_em.em_step(x, reference.log_weights, reference.means))
-            steps.append(StepVerdict(step, reference, radius, *judge(step, diameter, left)))
-            entering = step.estimate
+            steps.append(StepVerdict(step, reference, radius, *judge(step, diameter)))
     return BallRun(tuple(steps), len(kept), diameter)
 
 
-def leaves_class(em: BallEm, entering: Parameters) -> bool:
-    """Whether the parameters certainly break the bound's precondition; not certainly meeting it is less."""
-    light = any(weight < em.task_class.min_weight for weight in entering.weights)
-    return light or any(abs(coordinate) > em.approximation.radius for coordinate in entering.means.ravel())
-
-
-def judge(step: StepEnclosure, diameter: flint.arb, left: bool) -> tuple[Status, str]:
+def judge(step: StepEnclosure, diameter: flint.arb) -> tuple[Status, str]:
     """What the enclosures prove of one step: nothing holds, is refuted, vacuous or not applicable by default.
 
     In the first step U = 0: the log weights are equal to exact EM's, which balls can show only to their radius.
@@ -172,7 +163,11 @@ def judge(step: StepEnclosure, diameter: flint.arb, left: bool) -> tuple[Status,
     agree = exponent(error) if bound.is_zero() else None
     equal = bound.is_zero() and (error.is_zero() or (agree is not None and agree <= -flint.ctx.prec // 2))
     if step.excuse:
-        return ("not applicable", step.excuse) if left else ("undecided", "whether the parameters have left the class")
+        return (
+            ("not applicable", step.excuse)
+            if step.left
+            else ("undecided", "whether the parameters have left the class")
+        )
     if error > bound:
         return "refuted", "the error of a log weight exceeds its bound"
     if worst >= diameter:

@@ -30,7 +30,7 @@ def test_encloses_every_number_of_the_ball_like_the_units_one_by_one(width, seed
             assert max(float(ball.rad()) for ball in enclosures) < 1e3 * units * max(width, 1e-14)
 
 
-def test_a_wrong_prefix_would_be_seen():
+def test_values_at_and_between_breakpoints():
     w, b, a = [flint.arb(1)] * 3, [flint.arb(-k) for k in range(3)], to_balls(np.array([[1.0, 2.0, -4.0]]))
     curve = BallCurve(w, b, a)
     assert [float(v[0].mid()) for v in curve([flint.arb(k) / 2 for k in range(7)])] == [0, 0.5, 1, 2.5, 4, 3.5, 3]
@@ -46,6 +46,20 @@ def test_breakpoints_that_are_balls_are_decided_only_when_certain():
             assert value.contains(flint.arb(exact))
 
 
-def test_a_weight_that_may_be_zero_is_refused():
-    with pytest.raises(ValueError, match="may be 0"):
-        BallCurve([flint.arb(0, 1e-9)], [flint.arb(1)], to_balls(np.ones((1, 1))))
+def test_a_unit_with_an_unknown_breakpoint_is_never_left_out():
+    """A weight that may be 0 without being 0, on either side of 0 and of a breakpoint of another unit."""
+    w, b = [flint.arb(0, 0.5), flint.arb(1), flint.arb(-2)], [flint.arb(0.25), flint.arb(0), flint.arb(0)]
+    curve = BallCurve(w, b, to_balls(np.ones((1, 3))))
+    for x in (-3.0, -0.5, 0.0, 0.5, 3.0):
+        (value,) = curve([flint.arb(x)])[0]
+        known = max(x, 0) + max(-2 * x, 0)
+        for slope in (-0.5, 0.0, 0.5):
+            assert value.contains(flint.arb(known + max(slope * x + 0.25, 0)))
+        assert float(value.rad()) <= 0.51 * abs(x) + 1e-9
+
+
+@pytest.mark.parametrize("lost", [flint.arb("nan"), flint.arb(0, np.inf)], ids=["nan", "line"])
+def test_nothing_is_known_where_a_breakpoint_is_lost(lost):
+    curve = BallCurve([flint.arb(1)] * 3, [flint.arb(-1), lost, flint.arb(1)], to_balls(np.ones((1, 3))))
+    for x in (-9.0, 0.0, 9.0):
+        assert not curve([flint.arb(x)])[0, 0].is_finite()

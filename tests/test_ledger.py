@@ -185,3 +185,40 @@ def test_every_statement_is_well_formed() -> None:
         assert made.statement, id
         assert made.controls, id
     closure(ledger.REGISTRY, ledger.REGISTRY)
+
+
+def test_rows_from_several_processes_are_those_of_one(tmp_path, capsys) -> None:
+    paths = [tmp_path / "one.json", tmp_path / "two.json"]
+    for jobs, path in enumerate(paths, start=1):
+        assert command.main(["corollary-f1", "--certified", "--jobs", str(jobs), "--json", str(path)]) == 0
+        assert "all instances of the certified rows and of what they rest on: " in capsys.readouterr().out
+    one, two = ([{**row, "seconds": 0} for row in json.loads(path.read_text())] for path in paths)
+    assert one == two
+
+
+def test_a_check_is_asked_for_all_its_instances_only_if_it_has_more() -> None:
+    def check(rng, *, full: bool = False):
+        yield require(True, "full" if full else "short")
+
+    def plain(rng):
+        yield require(True, "plain")
+
+    both = Statement("both", "", "ours", "certified", check), Statement("plain", "", "ours", "certified", plain)
+    assert [v.instance for made in both for full in (False, True) for v in made.verdicts(0, full)] == [
+        "short",
+        "full",
+        "plain",
+        "plain",
+    ]
+
+
+def test_a_row_counts_tight_bounds_bits_and_the_kept_instance() -> None:
+    def check(rng):
+        yield Verdict("holds", "loose", 0.95, 128)
+        yield Verdict("holds", "tight", 0.9, 256)
+        yield Verdict("holds", "kept", 0.25, 128, kept=True)
+        yield Verdict("vacuous", "no slack")
+        yield Verdict("holds", "an equality", None, 512)
+
+    row = Statement("row", "", "ours", "certified", check).row(with_controls=False)
+    assert (row.bounded, row.tight, row.bits, row.kept_slack, row.least_slack) == (3, 2, 512, 0.25, 0.25)

@@ -18,15 +18,16 @@ def enclose(
 ) -> Verdict:
     """Judge error ≤ bound: it holds or is refuted only if all numbers of the two balls agree on it.
 
-    `trivial`: a bound that is not certainly below it says nothing. `excuse`: why the bound does not apply. The slack
-    is that of the midpoints.
+    `trivial`: a bound that is not certainly below it says nothing; without it, one that is infinite. `excuse`: why the
+    bound does not apply. The slack is that of the midpoints.
     """
     if excuse:
         return Verdict("not applicable", f"{instance}: {excuse}")
-    if trivial is not None and not bound < trivial:
-        return Verdict("vacuous" if bound >= trivial else "undecided", instance)
+    limit = flint.arb.pos_inf() if trivial is None else trivial
+    if not bound < limit:
+        return Verdict("vacuous" if bound >= limit else "undecided", instance)
     shown = f"{instance}: error {shortly(error)}, bound {shortly(bound)}"
-    slack = float(1 - (error / bound).mid()) if bound > 0 and error.is_finite() else None
+    slack = float(1 - error.mid() / bound.mid()) if bound > 0 and error.is_finite() else None
     return Verdict("holds" if error <= bound else "refuted" if error > bound else "undecided", shown, slack)
 
 

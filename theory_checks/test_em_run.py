@@ -18,7 +18,6 @@ from constructions.datasets import load_bundled, load_start, load_synthetic
 from constructions.em_class import Approximation, TaskClass, split_tolerance
 from constructions.em_contraction import RADII, Certificate, certify, distance, fixed_point
 from constructions.em_enclosure import BallEm, Parameters
-from constructions.em_transformer import build
 from theory_checks import subjects
 from theory_checks.enclosures import decided, enclose
 from theory_checks.ledger import Verdict, statement
@@ -115,9 +114,9 @@ def em_run(
         found = certificate(instance)
         yield from decided(partial(_judge, instance, found, contraction))
         if found.certified:
-            em, edge = _transformer(instance, fault), slowest(instance.samples, found)
-            for name, start in (("from within", edge), ("from k-means++", instance.start)):
-                yield from decided(partial(_run, instance, em, found, start, bound, name), BITS, 4 * BITS)
+            inside = slowest(instance.samples, found)
+            for name, start in (("from within", inside), ("from k-means++", instance.start)):
+                yield from decided(partial(_run, instance, fault, found, start, bound, name), BITS, 4 * BITS)
 
 
 @cache
@@ -145,9 +144,10 @@ def _judge(instance: Instance, found: Certificate, contraction: float) -> Iterat
 
 
 def _run(
-    instance: Instance, em: BallEm, found: Certificate, start: Mixture, bound: Bound, name: str
+    instance: Instance, fault: str, found: Certificate, start: Mixture, bound: Bound, name: str
 ) -> Iterator[Verdict]:
     """The transformer's and exact EM's steps until both are in the ball, then the bounds for the next ones."""
+    em = _transformer(instance, fault, flint.ctx.prec)
     tokens = em_enclosure.encode(em, instance.samples, start)
     exact, shares = em_enclosure.parameters(start), to_balls(found.shares)
     estimate, entered, h = exact, -1, tokens
@@ -188,10 +188,11 @@ def _step(x: np.ndarray, entering: Parameters) -> Parameters:
 
 
 @cache
-def _transformer(instance: Instance, fault: str) -> BallEm:
+def _transformer(instance: Instance, fault: str, bits: int) -> BallEm:
+    """One step's layers, with the weights of the proof as `bits` bits hold them; a broken one has float64's."""
     if fault:
         return subjects.in_balls(fault, instance.task_class, instance.tolerance, "floor", 1)
-    return em_enclosure.from_floats(build(instance.task_class, instance.approximation, 1))
+    return em_enclosure.build(instance.task_class, instance.approximation, 1)
 
 
 for fault in ("mu not cleared", "log network scaled by 0.1", "square network doubled"):

@@ -16,7 +16,7 @@ from constructions.ball_evaluation import BallLayer, BallTransformer
 from constructions.balls import ZERO, norm, to_balls
 from constructions.em_class import TaskClass
 from constructions.em_enclosure import BallEm, enclose_diameter, largest
-from theory_checks import instances, subjects
+from theory_checks import instances, kept, subjects
 from theory_checks.em_steps import judge_run
 from theory_checks.enclosures import decided, enclose, equal
 from theory_checks.instances import Task
@@ -37,20 +37,25 @@ def broken(fault: str) -> Build:
 
 @statement("e-step", source="E-step, section 5", text="ours", evidence="certified", depends_on=("p1", *NETWORKS))
 def e_step(
-    rng: np.random.Generator, *, build: Build = subjects.in_balls_sound, tilt: Bound = bounds.tilt
+    rng: np.random.Generator,
+    *,
+    build: Build = subjects.in_balls_sound,
+    tilt: Bound = bounds.tilt,
+    drift: Bound = lambda spread: spread,
 ) -> Iterator[Verdict]:
     """From equal parameters, for each token TV(ŵ_i, w_i) ≤ tanh(U/4) and |log ŵ_ik − log w_ik| ≤ U, U = g + dδ_sq/2.
 
     U = 0 in the first step: ŵ = w (equality to half of the balls' digits). Later steps need π_k ≥ 1/A and |μ_a| ≤ B.
     """
     em = build(GRID_CLASS, 0.5)
+    yield from kept.replay_tasks(lambda task: later_e_step(em, task, tilt, drift), "e-step-tv", "e-step-log-w")
     for task in instances.grid(rng, GRID_CLASS.radius, counts=(0, 29)):
         yield from decided(partial(_first_e_step, em, task))
-        yield from decided(partial(_later_e_step, em, task, tilt))
+        yield from later_e_step(em, task, tilt, drift)
     for dim in instances.DIMS:
-        yield from decided(partial(_later_e_step, em, _worst_e_step(dim), tilt))
+        yield from later_e_step(em, _worst_e_step(dim), tilt, drift)
     strategy, small = instances.adversarial(SMALL_CLASS.radius, SMALL_CLASS.min_weight), build(SMALL_CLASS, 0.5)
-    yield from searched(strategy, lambda task: decided(partial(_later_e_step, small, task, tilt)), rng, 60)
+    yield from searched(strategy, lambda task: later_e_step(small, task, tilt, drift), rng, 60)
 
 
 def _first_e_step(em: BallEm, task: Task) -> Iterator[Verdict]:
@@ -63,7 +68,12 @@ def _first_e_step(em: BallEm, task: Task) -> Iterator[Verdict]:
     yield equal(worst, ZERO, f"{task.name} first step")
 
 
-def _later_e_step(em: BallEm, task: Task, tilt: Bound) -> Iterator[Verdict]:
+def later_e_step(em: BallEm, task: Task, tilt: Bound, drift: Bound) -> Iterator[Verdict]:
+    """TV ≤ tilt(U) and |log ŵ − log w| ≤ drift(U), for the later steps' route to the logits."""
+    return decided(partial(_later_e_step, em, task, tilt, drift))
+
+
+def _later_e_step(em: BallEm, task: Task, tilt: Bound, drift: Bound) -> Iterator[Verdict]:
     """The M-step layer's MLP, which takes log π and ‖μ‖², then the E-step layer."""
     e_layer, m_layer = em.transformer.layers
     tokens = em_enclosure.encode(em, task.samples, task.start)
@@ -81,8 +91,8 @@ def _later_e_step(em: BallEm, task: Task, tilt: Bound) -> Iterator[Verdict]:
     variation = largest((abs(one - other)).sum() / 2 for one, other in zip(w, exact, strict=True))
     trivial = flint.arb(1)
     yield enclose(variation, tilt(logit_error), f"{task.name} later step TV", trivial=trivial, excuse=excuse)
-    drift = largest(abs((one / other).log()) for one, other in zip(w.ravel(), exact.ravel(), strict=True))
-    yield enclose(drift, logit_error, f"{task.name} later step log w", excuse=excuse)
+    off = largest(abs((one / other).log()) for one, other in zip(w.ravel(), exact.ravel(), strict=True))
+    yield enclose(off, drift(logit_error), f"{task.name} later step log w", excuse=excuse)
 
 
 def _responsibilities(em: BallEm, task: Task, h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -114,6 +124,10 @@ for fault in (
 ):
     e_step.control(fault, build=broken(fault))
 e_step.control("TV bound lowered to tanh(U/5)", tilt=lambda spread: bounds.tilt(4 * spread / 5))
+e_step.control(
+    "TV bound just under the worst kept", tilt=lambda spread: kept.just_below("e-step-tv") * bounds.tilt(spread)
+)
+e_step.control("log w bound just under the worst kept", drift=lambda spread: kept.just_below("e-step-log-w") * spread)
 test_e_step, test_e_step_controls = e_step.tests()
 
 
@@ -126,11 +140,12 @@ def m_step(
     π̂_k = (1/N)Σ_i ŵ_ik (equality to half of the balls' digits).
     """
     em = build(GRID_CLASS, 0.5)
+    yield from kept.replay(lambda found: given_m_step(em, "the worst kept", *expanded(found), bound), "m-step")
     for name, x, w in _m_step_instances(rng, float(em.approximation.log_a)):
-        yield from decided(partial(_m_step, em, name, x, w, bound))
+        yield from given_m_step(em, name, x, w, bound)
     yield from searched(
         _responsibilities_drawn(),
-        lambda drawn: decided(partial(_m_step, em, f"drawn {drawn}", *_arrays(drawn), bound)),
+        lambda drawn: given_m_step(em, f"drawn {drawn}", *_arrays(drawn), bound),
         rng,
         100,
     )
@@ -169,6 +184,17 @@ def _arrays(drawn: tuple[list[float], list[float]]) -> tuple[np.ndarray, np.ndar
     return np.array(drawn[0])[:, None], np.c_[first, 1 - first]
 
 
+def expanded(instance: kept.Instance) -> tuple[np.ndarray, np.ndarray]:
+    """Samples, and responsibilities of two components, each sample as often as `copies` says."""
+    first = np.repeat(instance["w"], instance["copies"].astype(int))
+    return np.repeat(instance["samples"], instance["copies"].astype(int), axis=0), np.c_[first, 1 - first]
+
+
+def given_m_step(em: BallEm, name: str, x: np.ndarray, w: np.ndarray, bound: MStepBound) -> Iterator[Verdict]:
+    """The new parameters from the responsibilities w: every mean within the bound, every weight the average."""
+    return decided(partial(_m_step, em, name, x, w, bound))
+
+
 def _m_step(em: BallEm, name: str, x: np.ndarray, w: np.ndarray, bound: MStepBound) -> Iterator[Verdict]:
     """The E-step layer's MLP, which takes the logarithms, and the M-step layer's attention, on given ŵ."""
     e_layer, m_layer = em.transformer.layers
@@ -197,6 +223,7 @@ m_step.control(
     bound=lambda a, diam, pi, u: bounds.m_step(a, diam, pi, u) - diam * bounds.tilt(a.log_error),
 )
 m_step.control("the bound lowered by 40 %", bound=lambda *parts: 3 * bounds.m_step(*parts) / 5)
+m_step.control("just under the worst kept", bound=lambda *parts: kept.just_below("m-step") * bounds.m_step(*parts))
 test_m_step, test_m_step_controls = m_step.tests()
 
 
@@ -208,13 +235,20 @@ test_m_step, test_m_step_controls = m_step.tests()
     depends_on=("e-step", "m-step", "one-theta"),
 )
 def em_step_floor(
-    rng: np.random.Generator, *, build: Build = subjects.in_balls_sound, scale: float = 1.0, full: bool = False
+    rng: np.random.Generator,
+    *,
+    build: Build = subjects.in_balls_sound,
+    scale: float = 1.0,
+    weights_scale: float = 1.0,
+    full: bool = False,
 ) -> Iterator[Verdict]:
     """Each EM step of a run, from the parameters it starts from, has |log π̂_k − log π_k⁺| ≤ U and
     ‖μ̂_k − μ_k⁺‖ ≤ diam(X)[tanh(U/4) + tanh(g/4) + 1/(1 + A e^c π̂_k)], with one Θ for all tasks of the class.
 
     Polynomial weights: log A = log(6B/(ε π_min)), as float64 holds them; U = 0 in the first step.
     """
+    worst = ("em-step-floor", "em-step-floor-later", "em-step-floor-weights")
+    yield from kept.replay_tasks(lambda task: judge_run(build(SMALL_CLASS, 0.5), task, scale, weights_scale), *worst)
     for log_a in (5.0, 7.0, 9.0):
         for count in (6, 20, 200):
             yield from judge_run(subjects.fine_chords(log_a), instances.lone_owner(count), scale)
@@ -233,6 +267,11 @@ def em_step_floor(
 for fault in subjects.FAULTS:
     em_step_floor.control(fault, build=broken(fault))
 em_step_floor.control("the bound lowered by 10 %", scale=0.9)
+em_step_floor.control("just under the worst kept", scale=kept.just_below("em-step-floor"))
+em_step_floor.control("just under the worst kept of a later step", scale=kept.just_below("em-step-floor-later"))
+em_step_floor.control(
+    "weights' bound just under the worst kept", weights_scale=kept.just_below("em-step-floor-weights")
+)
 test_em_step_floor, test_em_step_floor_controls = em_step_floor.tests()
 
 
@@ -248,7 +287,12 @@ def _paper(task_class: TaskClass, tolerance: float) -> BallEm:
     depends_on=("e-step", "m-step", "one-theta"),
 )
 def em_step_paper(
-    rng: np.random.Generator, *, build: Build = _paper, scale: float = 1.0, full: bool = False
+    rng: np.random.Generator,
+    *,
+    build: Build = _paper,
+    scale: float = 1.0,
+    weights_scale: float = 1.0,
+    full: bool = False,
 ) -> Iterator[Verdict]:
     """With log A = 2B² + log(1/π_min) + U no responsibility falls below 1/A, and each EM step of a run has
     ‖μ̂_k − μ_k⁺‖ ≤ diam(X)[tanh(U/4) + tanh(g/4)] and |log π̂_k − log π_k⁺| ≤ U; one Θ for all tasks of the class.
@@ -256,6 +300,8 @@ def em_step_paper(
     Exponential weights, as float64 holds them; log networks at Lemma F.4's width; U = 0 in the first step.
     """
     em = build(SMALL_CLASS, 0.5)
+    worst = ("em-step-paper", "em-step-paper-weights")
+    yield from kept.replay_tasks(lambda task: judge_run(em, task, scale, weights_scale), *worst)
     strategy = instances.adversarial(SMALL_CLASS.radius, SMALL_CLASS.min_weight)
     yield from searched(strategy, lambda task: judge_run(em, task, scale), rng, 40)
     counts = (0, 29, 101) if full else (0, 13)
@@ -267,5 +313,8 @@ for fault in ("E-step score x 1.5", "log network scaled by 0.1", "square network
     em_step_paper.control(
         fault, build=lambda task_class, tolerance, fault=fault: subjects.in_balls(fault, task_class, tolerance, "paper")
     )
-em_step_paper.control("the bound lowered hundredfold", scale=0.01)
+em_step_paper.control("just under the worst kept", scale=kept.just_below("em-step-paper"))
+em_step_paper.control(
+    "weights' bound just under the worst kept", weights_scale=kept.just_below("em-step-paper-weights")
+)
 test_em_step_paper, test_em_step_paper_controls = em_step_paper.tests()

@@ -1,27 +1,43 @@
-"""Statements that look right and are false: each is refuted by a kept instance and holds once mended."""
+"""Statements that look right and are false: disproved by an enclosure on a kept instance; mended, they hold."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from math import log
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import flint
 import numpy as np
 
-from constructions import bounds
-from constructions.algorithms.em import em_step, log_responsibilities
+from constructions import bounds, em_enclosure
+from constructions.algorithms import ball_em
 from constructions.algorithms.sampling import Mixture
+from constructions.balls import ZERO, to_balls
+from constructions.elementary import log
 from constructions.em_class import Approximation, TaskClass
-from constructions.em_run import run
+from constructions.em_enclosure import Parameters, enclose_diameter
 from constructions.em_transformer import build
-from theory_checks.ledger import Verdict, compare, statement
+from theory_checks.enclosures import decided, enclose
+from theory_checks.ledger import Verdict, statement
 
 KEPT = Path(__file__).parent / "counterexamples"
-Choice = Callable[[Mixture, Mixture], np.ndarray]
+Choice = Callable[[Parameters, Parameters], np.ndarray]
 
 
-def entering(before: Mixture, after: Mixture) -> np.ndarray:
+def read(name: str) -> dict[str, Any]:
+    """A kept instance."""
+    content: dict[str, Any] = json.loads((KEPT / f"{name}.json").read_text())
+    return content
+
+
+def mixture(kept: dict[str, Any]) -> Mixture:
+    """The parameters that it starts from."""
+    return Mixture(np.array(kept["weights"]), np.array(kept["means"], dtype=float))
+
+
+def entering(before: Parameters, after: Parameters) -> np.ndarray:
     """The weights that go into the step."""
     return before.weights
 
@@ -30,7 +46,7 @@ def entering(before: Mixture, after: Mixture) -> np.ndarray:
     "m-step-entering-weight",
     source="M-step bound with the weights that enter, section 5",
     text="ours",
-    evidence="sampled",
+    evidence="certified",
     claim="refuted",
 )
 def m_step_entering_weight(
@@ -40,20 +56,20 @@ def m_step_entering_weight(
 
     Only the new weight π̂_k bounds the floor's share: a component can lose almost all its weight in one step.
     """
-    kept = json.loads((KEPT / "m_step_entering_weight.json").read_text())
-    start = Mixture(np.array(kept["weights"]), np.array(kept["means"], dtype=float))
+    kept = read("m_step_entering_weight")
     approximation = Approximation("floor", kept["log_a"], 0.0, kept["segments"], 8.0, 64)
-    em = build(TaskClass(2, 3, 8.0, 1e-9), approximation, 1)
-    samples = np.array(kept["samples"], dtype=float)
-    result = run(em, samples, start, execution="dense")
-    step = result.steps[0]
-    for k, weight in enumerate(weights(start, step.estimate)):
-        bound = scale * bounds.m_step(approximation, result.diameter, float(weight), 0.0) + step.rounding.mean
-        yield compare(
-            float(step.mean_errors[k]),
-            bound,
-            f"19 zeros and a one: component {k}, new weight {step.estimate.weights[k]:.3g}",
-        )
+    em = em_enclosure.from_floats(build(TaskClass(2, 3, 8.0, 1e-9), approximation, 1))
+    samples, start = np.array(kept["samples"], dtype=float), mixture(kept)
+
+    def judge() -> Iterator[Verdict]:
+        (step,) = em_enclosure.run(em, samples, start)
+        diameter, chosen = enclose_diameter(samples), weights(em_enclosure.parameters(start), step.estimate)
+        for k, weight in enumerate(chosen):
+            bound = scale * bounds.m_step(em.approximation, diameter, weight, ZERO)
+            shown = f"19 zeros and a one: component {k}, new weight {float(step.estimate.weights[k]):.3g}"
+            yield enclose(step.mean_errors[k], bound, shown)
+
+    yield from decided(judge)
 
 
 m_step_entering_weight.control("the bound lowered to nothing", scale=0.0)
@@ -61,37 +77,45 @@ m_step_entering_weight.repair("the new weight instead", weights=lambda before, a
 test_entering, test_entering_controls = m_step_entering_weight.tests()
 
 
-def from_start(radius: float, mean: float, weight: float) -> float:
+def from_start(radius: flint.arb, mean: flint.arb, weight: flint.arb) -> flint.arb:
     """½(B_X + B_μ)² + log(1/π_min⁽⁰⁾) with the initial parameters: enough for the first step."""
-    return (radius + mean) ** 2 / 2 - log(weight)
+    return (radius + mean) * (radius + mean) / 2 - log(weight)
 
 
 @statement(
     "paper-floor-from-start",
     source="log A from the initial parameters, section 5 (Theorem F.7)",
     text="ours",
-    evidence="sampled",
+    evidence="certified",
     claim="refuted",
 )
 def paper_floor_from_start(
-    rng: np.random.Generator, *, log_a: Callable[[float, float, float], float] = from_start
+    rng: np.random.Generator, *, log_a: Callable[[flint.arb, flint.arb, flint.arb], flint.arb] = from_start
 ) -> Iterator[Verdict]:
     """FALSE: log A = ½(B_X + ‖μ⁽⁰⁾‖)² + log(1/π_min⁽⁰⁾) keeps every responsibility of every later step above 1/A.
 
     Means move to the samples: log A must be chosen for means of norm B_X.
     """
-    kept = json.loads((KEPT / "paper_floor_from_start.json").read_text())
+    kept = read("paper_floor_from_start")
+    yield from decided(partial(_smallest_responsibilities, kept, mixture(kept), log_a))
+
+
+def _smallest_responsibilities(
+    kept: dict[str, Any], start: Mixture, log_a: Callable[[flint.arb, flint.arb, flint.arb], flint.arb]
+) -> Iterator[Verdict]:
     samples = np.array(kept["samples"], dtype=float)
-    weights, means = np.array(kept["weights"]), np.array(kept["means"], dtype=float)
-    radius, mean, weight = float(np.abs(samples).max()), float(np.abs(means).max()), float(weights.min())
+    x, theta = to_balls(samples), em_enclosure.parameters(start)
+    largest = [float(np.abs(points).max()) for points in (samples, start.means)]  # one-dimensional: norms
+    claimed = log_a(flint.arb(largest[0]), flint.arb(largest[1]), flint.arb(float(start.weights.min())))
     for step in range(1, kept["steps"] + 1):
-        smallest = float(log_responsibilities(samples, weights, means).min())
-        yield compare(-smallest, log_a(radius, mean, weight), f"step {step}: smallest responsibility e^{smallest:.2f}")
-        weights, means = em_step(samples, weights, means)
+        w = ball_em.responsibilities(x, theta.log_weights, theta.means)
+        smallest = em_enclosure.largest(-log(share) for share in w.ravel())
+        yield enclose(smallest, claimed, f"step {step}: smallest responsibility e^-{float(smallest):.2f}")
+        theta = Parameters(*ball_em.m_step(x, w))
 
 
-paper_floor_from_start.control("log A lowered to log 2", log_a=lambda radius, mean, weight: log(2))
+paper_floor_from_start.control("log A lowered to log 2", log_a=lambda radius, mean, weight: log(flint.arb(2)))
 paper_floor_from_start.repair(
-    "means of norm B_X, weights >= 0.1", log_a=lambda radius, mean, weight: from_start(radius, radius, 0.1)
+    "means of norm B_X, weights >= 0.1", log_a=lambda radius, mean, weight: from_start(radius, radius, flint.arb("0.1"))
 )
 test_from_start, test_from_start_controls = paper_floor_from_start.tests()

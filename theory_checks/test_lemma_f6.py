@@ -10,6 +10,7 @@ import sympy
 
 from constructions import bounds
 from constructions.number_system import Scalar
+from theory_checks import kept
 from theory_checks.enclosures import decided, enclose, equal
 from theory_checks.ledger import Verdict, require, statement
 from theory_checks.test_softmax import identity
@@ -30,18 +31,33 @@ def probability(dim: flint.arb, excess: flint.arb) -> flint.arb:
 
 
 def enclosed(bound: Tail, least_dim: int = 1) -> Iterator[Verdict]:
-    """Judge the probability ≤ bound on the grid.
+    """Judge the probability ≤ bound on the grid."""
+    for dim, excess in grid():
+        yield from tail(dim, excess, bound, least_dim)
+
+
+def tail(dim: float, excess: float, bound: Tail, least_dim: int = 1) -> Iterator[Verdict]:
+    """Judge the probability ≤ bound at one d, t.
 
     A bound that is not below P(‖β‖² ≥ d), the probability at t = 0, says less than that it falls with t: vacuous.
     """
-    for dim, excess in grid():
 
-        def judge(dim: int = dim, excess: float = excess) -> Iterator[Verdict]:
-            d, t = flint.arb(dim), flint.arb(excess)
-            excuse = "" if dim >= least_dim else f"d < {least_dim}"
-            yield enclose(probability(d, t), bound(d, t), f"d={dim} t={excess:.4g}", probability(d, 0 * t), excuse)
+    def judge() -> Iterator[Verdict]:
+        d, t = flint.arb(dim), flint.arb(excess)
+        excuse = "" if dim >= least_dim else f"d < {least_dim}"
+        yield enclose(probability(d, t), bound(d, t), f"d={dim:.10g} t={excess:.4g}", probability(d, 0 * t), excuse)
 
-        yield from decided(judge)
+    return decided(judge)
+
+
+def replayed(row: str, bound: Tail, least_dim: int = 1) -> Iterator[Verdict]:
+    """Judge it at the worst d, t kept."""
+    return kept.replay(lambda found: tail(float(found["d"][0]), float(found["t"][0]), bound, least_dim), row)
+
+
+def just_below(row: str, bound: Tail) -> Tail:
+    """The bound lowered just under the worst kept."""
+    return lambda d, t: kept.just_below(row) * bound(d, t)
 
 
 def closed_forms() -> Iterator[Verdict]:
@@ -70,6 +86,7 @@ def lemma_f6_sharp(
     optimum: sympy.Expr = 1 / (1 + T) ** 2,
 ) -> Iterator[Verdict]:
     """β ~ N(0, I_d): P(‖β‖² ≥ d(1+t)²) ≤ exp(−d(t²/2 + t − log(1+t))) for all t ≥ 0; twice F.6's exponent as t → 0."""
+    yield from replayed("lemma-f6-sharp", bound)
     g, s = sympy.Symbol("g", real=True), sympy.Symbol("s", positive=True)  # s = 1 − 2λ
     weighted = sympy.exp(sympy.expand((1 - s) / 2 * g**2 - g**2 / 2)) / sympy.sqrt(2 * sympy.pi)
     moment = sympy.integrate(weighted, (g, -sympy.oo, sympy.oo))
@@ -88,6 +105,7 @@ lemma_f6_sharp.control("1 % more in the exponent", bound=lambda d, t: bounds.nor
 lemma_f6_sharp.control("the limit t^2 for all t", bound=lambda d, t: (-d * t * t).exp())
 lemma_f6_sharp.control("a tenth of the bound", bound=lambda d, t: bounds.norm_tail_sharp(d, t) / 10)
 lemma_f6_sharp.control("another exponential parameter", optimum=1 / (1 + T))
+lemma_f6_sharp.control("just under the worst kept", bound=just_below("lemma-f6-sharp", bounds.norm_tail_sharp))
 test_lemma_f6_sharp, test_lemma_f6_sharp_controls = lemma_f6_sharp.tests()
 
 
@@ -100,6 +118,7 @@ test_lemma_f6_sharp, test_lemma_f6_sharp_controls = lemma_f6_sharp.tests()
 )
 def lemma_f6(rng: np.random.Generator, *, bound: Tail = bounds.norm_tail) -> Iterator[Verdict]:
     """β ~ N(0, I_d): P(‖β‖² ≥ d(1+t)²) ≤ exp(−dt²/2) for all t ≥ 0 and d."""
+    yield from replayed("lemma-f6", bound)
     gap = RATE - T**2 / 2
     yield require(gap.subs(T, 0) == 0, "t - log(1+t) is 0 at 0")
     yield identity(gap.diff(T) - T / (1 + T), "and has the derivative t/(1+t) >= 0")
@@ -108,6 +127,7 @@ def lemma_f6(rng: np.random.Generator, *, bound: Tail = bounds.norm_tail) -> Ite
 
 lemma_f6.control("the exponent dt^2", bound=lambda d, t: bounds.norm_tail(2 * d, t))
 lemma_f6.control("a fiftieth of the bound", bound=lambda d, t: bounds.norm_tail(d, t) / 50)
+lemma_f6.control("just under the worst kept", bound=just_below("lemma-f6", bounds.norm_tail))
 test_lemma_f6, test_lemma_f6_controls = lemma_f6.tests()
 
 
@@ -125,6 +145,7 @@ def lemma_f6_prefactor(
     ratio: Callable[[sympy.Expr, sympy.Expr], sympy.Expr] = lambda a, x: x / (x - a + 1),
 ) -> Iterator[Verdict]:
     """For d ≥ 2 and t ≥ 0, P(‖β‖² ≥ d(1+t)²) ≤ exp(−d(t²/2 + t − log(1+t)))·(√(2d)/5)/(1 + dt(1+t/2))."""
+    yield from replayed("lemma-f6-prefactor", bound, least_dim)
     y, z, s, c = sympy.symbols("y z s c", positive=True)
     slope = z - sympy.log(1 + z)
     yield require(slope.subs(z, 0) == 0, "z - log(1+z) is 0 at 0")
@@ -149,4 +170,7 @@ def lemma_f6_prefactor(
 lemma_f6_prefactor.control("1 % below the bound", bound=lambda d, t: 99 * bounds.norm_tail_prefactor(d, t) / 100)
 lemma_f6_prefactor.control("one dimension admitted", least_dim=1)
 lemma_f6_prefactor.control("x - a in place of x - a + 1", ratio=lambda a, x: x / (x - a))
+lemma_f6_prefactor.control(
+    "just under the worst kept", bound=just_below("lemma-f6-prefactor", bounds.norm_tail_prefactor)
+)
 test_lemma_f6_prefactor, test_lemma_f6_prefactor_controls = lemma_f6_prefactor.tests()

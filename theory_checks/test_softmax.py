@@ -7,7 +7,7 @@ are enclosed in balls; those of P2 are rational and judged exactly.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import reduce
 
 import flint
@@ -17,6 +17,7 @@ from scipy.special import logsumexp
 
 from constructions import bounds
 from constructions.number_system import Balls, Rationals, Scalar
+from theory_checks import kept
 from theory_checks.enclosures import decided, enclose, equal
 from theory_checks.ledger import Verdict, require, statement
 
@@ -25,6 +26,7 @@ to_balls = np.vectorize(flint.arb, otypes=[object])
 to_rationals = np.vectorize(RATIONALS.number, otypes=[object])
 
 Bound = Callable[[Scalar], Scalar]
+Pairs = Iterable[tuple[str, np.ndarray, np.ndarray]]  # of logits, with a name
 Measure = Callable[[np.ndarray, np.ndarray], flint.arb]  # of two vectors of balls
 
 
@@ -79,7 +81,7 @@ def variation(u: np.ndarray, v: np.ndarray) -> flint.arb:
 
 
 def enclosed(
-    pairs: Iterator[tuple[str, np.ndarray, np.ndarray]],
+    pairs: Pairs,
     error: Measure,
     change: Measure,
     bound: Bound,
@@ -116,9 +118,25 @@ def identity(difference: sympy.Expr, instance: str) -> Verdict:
     return Verdict("holds" if rest == 0 else "refuted" if rest.equals(0) is False else "undecided", instance)
 
 
+def log_ratios(pairs: Pairs, bound: Bound) -> Iterator[Verdict]:
+    """Judge Lemma F.7's quantity."""
+    return enclosed(pairs, lambda u, v: distance(log_softmax(u), log_softmax(v)), distance, bound)
+
+
+def differences(pairs: Pairs, bound: Bound) -> Iterator[Verdict]:
+    """Judge Corollary F.1's quantity."""
+    return enclosed(pairs, lambda u, v: distance(softmax(u), softmax(v)), distance, bound, trivial=1)
+
+
+def the_worst(found: kept.Instance) -> Pairs:
+    """The pair of logits that is kept."""
+    return [("the worst kept", found["u"], found["v"])]
+
+
 @statement("lemma-f7", source="Lemma F.7 (Lin et al. 2024, Lemma 18)", text="recovered", evidence="certified")
 def lemma_f7(rng: np.random.Generator, *, bound: Bound = bounds.log_ratio) -> Iterator[Verdict]:
     """‖log softmax(u) − log softmax(v)‖_∞ ≤ 2‖u − v‖_∞ for all u, v in R^n; a supremum, never attained for u ≠ v."""
+    yield from kept.replay(lambda found: log_ratios(the_worst(found), bound), "lemma-f7")
     u, v, shift = sympy.symbols("u v D", real=True)
     others, p = sympy.symbols("others p", positive=True)  # Σ_{j≠k} e^{u_j}, and the moved logit's probability
     lse = sympy.log(sympy.exp(u) + others)
@@ -137,27 +155,32 @@ def lemma_f7(rng: np.random.Generator, *, bound: Bound = bounds.log_ratio) -> It
         (bound(shift) - opposite - missing).subs(p, 1 / (1 + others)),
         "opposite moves: what is missing to the bound is log(1 + p(e^2D - 1)) > 0",
     )
-    yield from enclosed(logit_pairs(rng), lambda u, v: distance(log_softmax(u), log_softmax(v)), distance, bound)
+    yield from log_ratios(logit_pairs(rng), bound)
 
 
 lemma_f7.control("factor 1.99 instead of 2", bound=lambda difference: 199 * difference / 100)
+lemma_f7.control("just under the worst kept", bound=lambda u: kept.just_below("lemma-f7") * bounds.log_ratio(u))
 test_lemma_f7, test_lemma_f7_controls = lemma_f7.tests()
 
 
 @statement("corollary-f1", source="Corollary F.1", text="recovered", evidence="certified", depends_on=("lemma-f7",))
 def corollary_f1(rng: np.random.Generator, *, bound: Bound = bounds.softmax_difference) -> Iterator[Verdict]:
     """‖softmax(u) − softmax(v)‖_∞ ≤ exp(2‖u − v‖_∞) − 1 for all u, v in R^n."""
+    yield from kept.replay(lambda found: differences(the_worst(found), bound), "corollary-f1")
     size, q = sympy.symbols("D q", positive=True)
     p = q * sympy.exp(size)
     yield identity(p - q - q * (sympy.exp(sympy.log(p) - sympy.log(q)) - 1), "p - q = q(e^(log p - log q) - 1)")
     up, down = sympy.exp(2 * size) - 1, 1 - sympy.exp(-2 * size)
     yield identity(up - down - (sympy.exp(size) - sympy.exp(-size)) ** 2, "e^2D - 1 - (1 - e^-2D) is a square")
     yield require(sympy.limit(sympy.tanh(size / 2) / up, size, 0) == sympy.Rational(1, 4), "four times P1 as D -> 0")
-    yield from enclosed(logit_pairs(rng), lambda u, v: distance(softmax(u), softmax(v)), distance, bound, trivial=1)
+    yield from differences(logit_pairs(rng), bound)
 
 
 # At most a quarter of the bound is reached, near u = v.
 corollary_f1.control("a fifth of the bound", bound=lambda difference: bounds.softmax_difference(difference) / 5)
+corollary_f1.control(
+    "just under the worst kept", bound=lambda u: kept.just_below("corollary-f1") * bounds.softmax_difference(u)
+)
 test_corollary_f1, test_corollary_f1_controls = corollary_f1.tests()
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from math import inf
 from pathlib import Path
 
 import numpy as np
 import torch
+from flint import arb
 
 from constructions import tensor_power_bounds as bounds
+from constructions.number_system import Balls
 from constructions.tensor_power_transformer import (
     ATTENTION_ONLY,
     OVERWRITING,
@@ -21,11 +24,14 @@ from constructions.tensor_power_transformer import (
     encode,
     read_out,
 )
+from theory_checks import kept
 from theory_checks import tensor_instances as instances
 from theory_checks import tensor_subjects as subjects
-from theory_checks.ledger import Verdict, compare, statement
+from theory_checks.enclosures import decided, enclose
+from theory_checks.ledger import Verdict, statement
 from theory_checks.search import searched
 from theory_checks.tensor_instances import PowerTask
+from theory_checks.tensor_steps import BELOW
 from theory_checks.tensor_subjects import built
 
 STEPS = 3
@@ -54,19 +60,36 @@ def judge(
     layers = list(model.transformer.trace(tokens))[model.form.layers_per_step - 1 :: model.form.layers_per_step]
     for step, (h, vector, limit) in enumerate(zip(layers, exact[1:], limits[1:], strict=True), start=1):
         found = instances.fractions(read_out(model, h.double().numpy(), dim))
-        errors = np.array([float(abs(f - v)) for f, v in zip(found, vector, strict=True)])
+        off = [abs(f - v) for f, v in zip(found, vector, strict=True)]
+        errors = np.array([float(error) for error in off])
         trivial = float(np.linalg.norm(instances.rounded(vector))) or inf
         worst = int(np.argmax(errors / np.maximum(limit, np.finfo(float).tiny)))
         vacuous = float(np.linalg.norm(limit)) >= trivial
         name = f"{task.name} {model.form.name} step {step}"
-        yield compare(float(errors[worst]), inf if vacuous else scale * float(limit[worst]), name, trivial=inf)
+        if vacuous:
+            yield Verdict("vacuous", name)
+        else:
+            yield from decided(partial(_enclosed, off[worst], scale, float(limit[worst]), name))
+
+
+def _enclosed(error: Fraction, scale: float, limit: float, name: str) -> Iterator[Verdict]:
+    yield enclose(Balls().number(error), scale * arb(limit) * BELOW, name)
+
+
+def judge_kept(
+    found: kept.Instance, scale: float = 1.0, form: Form = THEOREM, dtype: torch.dtype = torch.float32
+) -> Iterator[Verdict]:
+    """Two iterations under float32's bound; another form or format is judged by the same."""
+    model = built(3, 2, form, dtype)
+    task = rounded_to(dtype, PowerTask("the worst kept", found["tensor"], found["start"]))
+    return judge(model, task, instances.exact_trajectory(task, 2), THEOREM, scale, torch.float32)
 
 
 @statement(
     "tensor-rounding",
     source="Theorem G.8 and Remark G.1 in floating point",
     text="ours",
-    evidence="sampled",
+    evidence="certified",
 )
 def tensor_rounding(
     rng: np.random.Generator,
@@ -80,6 +103,8 @@ def tensor_rounding(
 
     Remark G.1's form has its own counts, and so has the form that clears `vec` before writing it (no last term).
     """
+    model_of = (form or THEOREM, narrow or torch.float32)
+    yield from kept.replay(lambda found: judge_kept(found, scale, *model_of), "tensor-rounding")
     for dtype in (torch.float64, torch.float32, torch.bfloat16):
         for task in instances.floats(rng):
             task = rounded_to(narrow or dtype, task)
@@ -88,11 +113,9 @@ def tensor_rounding(
                 for max_dim in sorted({len(task.tensor), 13} if dtype == torch.float64 else {13}):
                     model = built(max_dim, STEPS, form or one, narrow or dtype)
                     yield from judge(model, task, exact, one, scale, dtype)
-    model = built(3, 2, form or THEOREM, narrow or torch.float32)
 
     def one_more(task: PowerTask) -> Iterator[Verdict]:
-        task = rounded_to(model.dtype, task)
-        return judge(model, task, instances.exact_trajectory(task, 2), THEOREM, scale, torch.float32)
+        return judge_kept({"tensor": task.tensor, "start": task.start}, scale, *model_of)
 
     yield from searched(instances.adversarial(), one_more, rng, 60)
 
@@ -101,6 +124,7 @@ tensor_rounding.control("bfloat16 arithmetic under every other bound", narrow=to
 tensor_rounding.control("the bound lowered by 90 %", scale=0.1)
 tensor_rounding.control("d0 + 1 in place of d0", form=subjects.broken(THEOREM, "d0 + 1 in place of d0"))
 tensor_rounding.control("vec not cleared", form=subjects.broken(THEOREM, "vec not cleared"))
+tensor_rounding.control("below the worst kept", scale=kept.just_below("tensor-rounding"))
 test_rounding, test_rounding_controls = tensor_rounding.tests()
 
 
@@ -108,7 +132,7 @@ test_rounding, test_rounding_controls = tensor_rounding.tests()
     "tensor-rounding-relative",
     source="Theorem G.8 in floating point, when the iteration shrinks",
     text="ours",
-    evidence="sampled",
+    evidence="certified",
     claim="refuted",
 )
 def tensor_rounding_relative(

@@ -21,10 +21,10 @@ from constructions.balls import norm, to_balls
 from constructions.compiler import Head, lower
 from constructions.em_class import TaskClass, split_tolerance
 from constructions.em_enclosure import largest
-from constructions.em_transformer import E_STEP, M_STEP, EmTransformer, encode, read_out, residual_stream
+from constructions.em_transformer import E_STEP, M_STEP, EmTransformer, build, encode, read_out, residual_stream
 from constructions.transformer import Transformer
 from constructions.weights import HeadWeights
-from theory_checks import instances, subjects
+from theory_checks import instances, kept, subjects
 from theory_checks.em_steps import judge_run
 from theory_checks.enclosures import decided, enclose
 from theory_checks.ledger import Verdict, require, statement
@@ -108,15 +108,17 @@ test_resources, test_resources_controls = resources_row.tests()
 
 
 def norm_between(matrix: np.ndarray) -> tuple[flint.arb, flint.arb]:
-    """Balls below and above the operator norm: max |entry| ≤ ‖W‖ ≤ Frobenius, and ≤ √(‖W‖₁‖W‖_∞)."""
+    """Balls below and above the operator norm: the longest row ≤ ‖W‖ ≤ Frobenius, and ≤ √(‖W‖₁‖W‖_∞)."""
     rows, columns = np.nonzero(matrix)
     entries = to_balls(np.abs(matrix[rows, columns]))
     sums: list[list[flint.arb]] = [[flint.arb(0)] * size for size in matrix.shape]
+    squares = [flint.arb(0)] * len(matrix)
     for row, column, entry in zip(rows.tolist(), columns.tolist(), entries, strict=True):
         sums[0][row] += entry
         sums[1][column] += entry
+        squares[row] += entry * entry
     frobenius = norm(entries[None])[0] if len(entries) else flint.arb(0)
-    return largest(entries), frobenius.min((largest(sums[0]) * largest(sums[1])).sqrt())
+    return largest(squares).sqrt(), frobenius.min((largest(sums[0]) * largest(sums[1])).sqrt())
 
 
 def log_b_theta_between(transformer: Transformer) -> tuple[flint.arb, flint.arb]:
@@ -135,32 +137,54 @@ def _products(head: HeadWeights) -> tuple[np.ndarray, ...]:
     return head.query, head.key, head.output @ head.value  # 0, ±1, ±½: the product is exact
 
 
+def log_a_of_floor(task_class: TaskClass, tolerance: float) -> float:
+    """log(6B/(ε π_min))."""
+    return log(6 * task_class.radius / (tolerance * task_class.min_weight))
+
+
 @statement(
     "floor-weights", source="weight bound of `floor` (against Theorem F.1's class)", text="ours", evidence="certified"
 )
 def floor_weights(
     rng: np.random.Generator,
     *,
-    log_a: Callable[[TaskClass, float], float] = lambda c, eps: log(6 * c.radius / (eps * c.min_weight)),
+    log_a: Callable[[TaskClass, float], float] = log_a_of_floor,
+    factor: float = 1.0,
 ) -> Iterator[Verdict]:
     """B_Θ of `floor` is polynomial in B, 1/ε, 1/π_min, K_0, d_0: below an explicit bound with A = 6B/(ε π_min);
     of `paper` it is at least exp(2B² + log(1/π_min))·r e^{−r}. Operator norms of the float weights are enclosed.
     """
+    yield from kept.replay(lambda found: below_limit(*worst_class(found), log_a, factor), "floor-weights")
     for radius in (2.0, 3.0, 5.0, 7.0):
         for min_weight in (0.2, 0.03):
             for tolerance in (1.0, 0.1):
                 task_class = TaskClass(3, 5, radius, min_weight)
                 name = f"B={radius} pi_min={min_weight} eps={tolerance}"
-                approximation = split_tolerance(task_class, tolerance, "floor")
-                floor = subjects.sound(task_class, tolerance, "floor", 1).transformer
-                limit = bounds.log_b_theta(task_class, replace(approximation, log_a=log_a(task_class, tolerance)))
-                yield from decided(partial(_above, floor, limit, f"{name} log B_Theta"))
+                yield from below_limit(task_class, tolerance, log_a)
                 if tolerance == 1.0 and radius <= 5:
                     a = split_tolerance(task_class, tolerance, "paper")
                     least = log_a_of_paper(task_class) + log(a.chord_width) - a.chord_width
                     paper = subjects.sound(task_class, tolerance, "paper", 1).transformer
                     yield from decided(partial(_below, paper, least, f"{name} paper: log B_Theta"))
                     yield from decided(partial(_above, paper, bounds.log_b_theta(task_class, a), f"{name} paper"))
+
+
+def below_limit(
+    task_class: TaskClass, tolerance: float, log_a: Callable[[TaskClass, float], float], factor: float = 1.0
+) -> Iterator[Verdict]:
+    """Judge log B_Θ of `floor` ≤ factor·(the explicit bound with A of the class)."""
+    approximation = split_tolerance(task_class, tolerance, "floor")
+    floor = build(task_class, approximation, 1).transformer
+    limit = factor * bounds.log_b_theta(task_class, replace(approximation, log_a=log_a(task_class, tolerance)))
+    c = task_class
+    name = f"B={c.radius:.6g} pi_min={c.min_weight:.4g} eps={tolerance:.4g} d0={c.max_dim} K0={c.max_components}"
+    return decided(partial(_above, floor, limit, f"{name} log B_Theta"))
+
+
+def worst_class(found: kept.Instance) -> tuple[TaskClass, float]:
+    """The class and the tolerance that are kept."""
+    dim, components, radius, min_weight, tolerance = found["class"].tolist()
+    return TaskClass(int(dim), int(components), radius, min_weight), tolerance
 
 
 def log_a_of_paper(task_class: TaskClass) -> float:
@@ -172,14 +196,22 @@ MARGIN = 2.0**-40  # the limits are evaluated in floats: moved by more than they
 
 
 def _above(transformer: Transformer, limit: float, name: str) -> Iterator[Verdict]:
-    yield enclose(log_b_theta_between(transformer)[1], flint.arb(limit * (1 - MARGIN)), name)
+    """B_Θ is between two balls: it holds if both are below the limit, and is refuted if both are above it.
+
+    The slack is that of the lower one, so that no more closeness is claimed than is certain.
+    """
+    (least, most), bound = log_b_theta_between(transformer), flint.arb(limit * (1 - MARGIN))
+    yield replace(enclose(least.union(most), bound, name), slack=float(1 - (least / bound).mid()))
 
 
 def _below(transformer: Transformer, least: float, name: str) -> Iterator[Verdict]:
-    yield enclose(flint.arb(least * (1 + MARGIN)), log_b_theta_between(transformer)[0], name)
+    """The same from below, with the slack of the upper one."""
+    (below, above), limit = log_b_theta_between(transformer), flint.arb(least * (1 + MARGIN))
+    yield replace(enclose(limit, below.union(above), name), slack=float(1 - (limit / above).mid()))
 
 
 floor_weights.control("A without the factor 6", log_a=lambda c, eps: log(c.radius / (eps * c.min_weight)))
+floor_weights.control("just under the worst kept", factor=kept.just_below("floor-weights"))
 test_floor_weights, test_floor_weights_controls = floor_weights.tests()
 
 ReadOut = Callable[[EmTransformer, np.ndarray, int, int], Mixture]

@@ -76,13 +76,16 @@ def step(em: BallEm, given: Instance) -> StepEnclosure:
     entering, x = em_enclosure.parameters(given.start), tokens[:, em.stream["x"]][:, :dim]
     estimate = em_enclosure.read_out(em, after, dim, components)
     excuse = em_enclosure.precondition(em, entering, 2)
-    return em_enclosure.judge_step(em, x, entering, estimate, 2, enclose_diameter(given.samples), excuse)
+    left = em_enclosure.leaves_class(em, entering)
+    return em_enclosure.judge_step(em, x, entering, estimate, 2, enclose_diameter(given.samples), excuse, left)
 
 
 def judge(given: Instance, build: Build, mutants: Mapping[str, Mutant], lowered: bool = False) -> Iterator[Verdict]:
     """No responsibility below 1/A (`paper`); every mean; the weights; and that the mutants' means are rejected."""
     name, excuse, em = given.case.name, outside(given), build(given)
     found = step(em, given)
+    if found.excuse and not found.left:
+        yield Verdict("undecided", f"{name}: whether {found.excuse}")
     if em.approximation.construction == "paper":
         smallest = largest(-w.log() for w in a1_instances.responsibilities(given).ravel())
         yield enclose(smallest + found.log_weight_bound, em.approximation.log_a, f"{name} log 1/w", excuse=excuse)

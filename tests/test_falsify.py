@@ -1,0 +1,194 @@
+"""The falsifier: what it finds, what it certifies, what it keeps; and that its floats are those of the library."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+
+import flint
+import numpy as np
+import pytest
+import torch
+
+from constructions import em_transformer, tensor_power_transformer
+from constructions.algorithms.sampling import Mixture
+from theory_checks import em_falsifiers, falsifiers, falsify, kept, subjects, tensor_falsifiers
+from theory_checks.enclosures import decided, enclose
+from theory_checks.falsify import Attack
+from theory_checks.ledger import REGISTRY, Verdict
+
+HALF = 0.5 + 2.0**-20  # the largest error is at x = y = this
+
+
+def judge(found: kept.Instance, factor: float, top: float = 0.25) -> Iterator[Verdict]:
+    def once() -> Iterator[Verdict]:
+        far = sum(((flint.arb(x) - HALF) * (flint.arb(x) - HALF) for x in found["x"].tolist()), start=flint.arb(0))
+        yield enclose(flint.arb(0.25) - far, flint.arb(factor * top), "parabola")
+
+    return decided(once)
+
+
+def ratio(found: falsify.Tensors) -> torch.Tensor:
+    return (0.25 - ((found["x"] - HALF) ** 2).sum()) / 0.25
+
+
+PARABOLA = Attack("parabola", "the unit square", {"x": (0.0, 1.0)}, [{"x": (2,)}], judge, ratio=ratio)
+
+
+@pytest.mark.parametrize("method", ["gradient", "coordinates", "hypothesis"])
+def test_every_method_comes_near_the_maximum(method):
+    attack = replace(PARABOLA, ratio=None) if method == "coordinates" else PARABOLA
+    found = falsify.attacked(attack, seed=3, steps=200, restarts=2)[method]
+    assert 0 <= found.slack < 1e-2
+    assert found.violated == ""
+    verdicts = list(judge(found.instance, found.exceeds))
+    assert [v.outcome for v in verdicts] == ["refuted"]
+
+
+def test_gradients_find_the_maximum_to_many_digits():
+    found = falsify.attacked(PARABOLA, seed=3, steps=200, restarts=1)["gradient"]
+    assert found.slack < 1e-9
+
+
+def test_a_false_bound_is_violated():
+    attack = replace(PARABOLA, judge=lambda found, factor: judge(found, factor, top=0.2))
+    found = falsify.attacked(attack, seed=0, steps=300, restarts=2)["gradient"]
+    assert found.slack == pytest.approx(-0.25, abs=1e-6)
+    assert found.violated.startswith("parabola: error 0.25")
+
+
+def test_a_ratio_in_floats_alone_counts_for_nothing():
+    """The enclosures see an error of 0.01 where the floats claim 2."""
+
+    def small(found: kept.Instance, factor: float) -> Iterator[Verdict]:
+        yield enclose(flint.arb(0.01), flint.arb(factor), "small")
+
+    attack = replace(PARABOLA, judge=small, ratio=lambda found: 2 + 0 * found["x"].sum())
+    assert falsify.attacked(attack, 0, 10, 1)["gradient"].slack == pytest.approx(0.99)
+
+
+@pytest.mark.parametrize("outcome", ["undecided", "vacuous", "not applicable"])
+def test_what_no_enclosure_decides_is_not_kept(outcome):
+    attack = replace(PARABOLA, judge=lambda found, factor: [Verdict(outcome, "x")])
+    assert falsify.attacked(attack, 0, 10, 1) == {}
+
+
+def test_the_same_seed_keeps_the_same_bytes_and_only_what_is_better(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(kept, "WORST", tmp_path / "worst")
+    monkeypatch.setattr(falsifiers, "ATTACKS", {"parabola": lambda: PARABOLA})
+    path = tmp_path / "worst" / "parabola.json"
+    command = ["parabola", "--steps", "30", "--restarts", "1", "--seed"]
+    assert falsify.main([*command, "5"]) == 0
+    first = path.read_bytes()
+    path.unlink()
+    assert falsify.main([*command, "5"]) == 0
+    assert path.read_bytes() == first
+    path.write_bytes(json.dumps({**json.loads(first), "slack": "0"}).encode())
+    better = path.read_bytes()
+    assert falsify.main([*command, "7"]) == 0
+    assert path.read_bytes() == better
+    path.write_bytes(json.dumps({**json.loads(first), "slack": "0.9"}).encode())
+    assert falsify.main([*command, "5"]) == 0
+    assert path.read_bytes() == first
+    assert "no bound is violated" in capsys.readouterr().out
+
+
+def test_a_violation_is_told_by_the_exit_code(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(kept, "WORST", tmp_path)
+    false = replace(PARABOLA, judge=lambda found, factor: judge(found, factor, top=0.2))
+    monkeypatch.setattr(falsifiers, "ATTACKS", {"parabola": lambda: false})
+    assert falsify.main(["--steps", "30"]) == 1
+    assert "VIOLATED: parabola: error" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["no-such-bound"], "'no-such-bound' names no bound of e-step-tv"),
+        (["p1"], "'p1' is not attacked: two-point distributions attain it"),
+        (["--seed", "-1"], "--seed is -1; it must be at least 0"),
+        (["--steps", "0"], "--steps is 0; it must be at least 1"),
+        (["--restarts", "x"], "invalid int value: 'x'"),
+    ],
+)
+def test_bad_input_is_one_sentence(arguments, told, capsys):
+    assert falsify.main(arguments) == 2
+    shown = capsys.readouterr()
+    assert told in shown.err
+    assert shown.err.count("\n") == 1
+    assert shown.out == ""
+
+
+def test_tokens_are_those_of_the_em_transformer(rng):
+    em = subjects.sound(subjects.SMALL_CLASS)
+    samples, means = rng.uniform(-1, 1, (10, 2)), rng.uniform(-1, 1, (5, 2))
+    weights = rng.dirichlet(np.ones(5))
+    parts = {"samples": samples, "weights": weights, "means": means}
+    ours = em_falsifiers.tokens(em, {name: torch.tensor(part) for name, part in parts.items()}, 10)
+    np.testing.assert_allclose(ours, em_transformer.encode(em, samples, Mixture(weights, means)), rtol=1e-14)
+
+
+@pytest.mark.parametrize("form", [tensor_power_transformer.THEOREM, tensor_falsifiers.FORMS[2]])
+def test_tokens_are_those_of_the_tensor_transformer(form, rng):
+    model = tensor_falsifiers.built(5, 1, form)
+    tensor, start = rng.standard_normal((3, 3, 3)), rng.standard_normal(3)
+    ours = tensor_falsifiers.tokens(model, torch.tensor(tensor), torch.tensor(start))
+    np.testing.assert_array_equal(ours, tensor_power_transformer.encode(model, tensor, start))
+
+
+FLOATS = ("e-step-tv", "m-step", "em-step-floor-weights", "corollary-f1", "remark-g3-step", "remark-g3", "remark-g2")
+
+
+@pytest.mark.parametrize("bound", FLOATS)
+def test_the_ratio_in_floats_is_that_of_the_enclosures(bound):
+    attack, found = falsifiers.ATTACKS[bound](), kept.read(bound)
+    assert attack.ratio is not None
+    floats = {name: torch.tensor(values) for name, values in found["instance"].items()}
+    assert float(attack.ratio(floats)) == pytest.approx(1 - float(found["slack"]), abs=1e-5)
+
+
+@pytest.mark.parametrize("bound", FLOATS)
+def test_gradients_reach_the_instance(bound):
+    """Through the transformer; its weights have none."""
+    attack, rng = falsifiers.ATTACKS[bound](), np.random.default_rng(1)
+    (start,) = falsify.promising(attack, 1, rng)
+    raw = {name: torch.tensor(values, requires_grad=True) for name, values in start.items()}
+    attack.ratio(attack.decode(raw)).backward()
+    assert any(value.grad is not None and float(value.grad.abs().max()) > 0 for value in raw.values())
+
+
+def test_numeric_slopes():
+    x = torch.tensor([0.3, -0.7], dtype=torch.float64, requires_grad=True)
+    tensor_falsifiers.Numeric.apply(lambda v: float(v[0] ** 2 * v[1]), x).backward()
+    np.testing.assert_allclose(x.grad, [2 * 0.3 * -0.7, 0.09], rtol=1e-8)
+
+
+def test_every_bound_has_a_kept_instance_with_its_setting():
+    assert {path.stem for path in kept.WORST.glob("*.json")} == set(falsifiers.ATTACKS)
+    for bound, make in falsifiers.ATTACKS.items():
+        found, attack = kept.read(bound), make()
+        assert found is not None
+        assert (found["bound"], found["setting"]) == (bound, attack.setting)
+        assert 0 < found["exceeds"] < (1 - float(found["slack"])) * (1 + 1e-5)
+        assert (kept.WORST / f"{bound}.json").stat().st_size < 5000
+
+
+@pytest.mark.parametrize("bound", ["lemma-f7", "corollary-f1", "lemma-f6-prefactor", "remark-g3-step"])
+def test_a_row_replays_its_worst_instance_first(bound):
+    verdict = next(REGISTRY[bound].verdicts(0))
+    assert verdict.kept
+    assert verdict.outcome == "holds"
+    assert REGISTRY[bound].rejects("just under the worst kept")
+
+
+def test_nothing_kept_refutes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(kept, "WORST", tmp_path)
+    assert kept.just_below("e-step-tv") == 1.0
+    assert list(kept.replay(lambda found: [Verdict("refuted", "x")], "e-step-tv")) == []
+
+
+def test_copies_repeat_samples():
+    parts = {"samples": np.array([[1.0], [2.0]]), "copies": np.array([1.0, 3.0])}
+    task = kept.task({**parts, "weights": np.array([0.5, 0.5]), "means": np.zeros((2, 1))})
+    assert task.samples.tolist() == [[1.0], [2.0], [2.0], [2.0]]

@@ -1,0 +1,74 @@
+"""Softmax of balls: the corners of a box, classes of several scores, and scores of every size."""
+
+import math
+
+import flint
+import numpy as np
+import pytest
+
+from constructions.balls import fill, to_balls
+from constructions.interval_softmax import softmax
+
+arb = flint.arb
+
+
+def shares(scores, copies):
+    """The definition, at 400 bits."""
+    with flint.ctx.workprec(400):
+        terms = [m * arb(s).exp() for s, m in zip(scores, copies, strict=True)]
+        return [term / sum(terms, arb(0)) for term in terms]
+
+
+def test_thin_scores_in_several_rows(rng):
+    scores, copies = 5 * rng.standard_normal((3, 7)), [1, 2, 1, 5, 3, 1, 11]
+    with flint.ctx.workprec(90):
+        found = softmax(to_balls(scores), copies)
+    assert found.shape == (3, 7)
+    for row, enclosures in zip(scores.tolist(), found, strict=True):
+        for exact, enclosure in zip(shares(row, copies), enclosures, strict=True):
+            assert enclosure.contains(exact.mid())
+            assert float(enclosure.rad()) < 1e-24
+
+
+def test_the_ends_are_the_values_at_the_corners():
+    """Entry j is largest where its own score is high and all others are low, whatever their multiplicities."""
+    low, high, copies = [-1.0, 2.0, 0.0], [1.0, 2.5, 5.0], [2, 3, 7]
+    box = fill([arb(a).union(arb(b)) for a, b in zip(low, high, strict=True)], (1, 3))
+    for j, enclosure in enumerate(softmax(box, copies)[0]):
+        most = shares([high[k] if k == j else low[k] for k in range(3)], copies)[j]
+        least = shares([low[k] if k == j else high[k] for k in range(3)], copies)[j]
+        assert abs(enclosure.upper() - most) < 1e-7  # the ends of a union are known to 30 bits of its radius
+        assert abs(enclosure.lower() - least) < 1e-7
+        assert enclosure.contains(most.mid())
+        assert enclosure.contains(least.mid())
+
+
+def test_the_scores_of_a_class_may_differ_within_its_ball(rng):
+    """Three scores of one ball and two of another, taken together: their shares sum to a number of the enclosure."""
+    found = softmax(fill([arb(0.25, 1.5), arb(-0.5, 0.75)], (1, 2)), [3, 2])[0]
+    for _ in range(29):
+        away = rng.choice([-1.0, 1.0], 5) if rng.random() < 0.5 else rng.uniform(-1, 1, 5)
+        exact = shares([*(0.25 + 1.5 * away[:3]), *(-0.5 + 0.75 * away[3:])], [1] * 5)
+        for enclosure, total in zip(found, (sum(exact[:3], arb(0)), sum(exact[3:], arb(0))), strict=True):
+            assert enclosure.contains(total.mid())
+
+
+def test_one_class_has_all():
+    assert softmax(fill([arb(-7, 3)], (1, 1)), [5])[0, 0] == 1
+
+
+@pytest.mark.parametrize("gap", [1e3, 1e6, 1e9])
+def test_shares_that_no_float_holds(gap):
+    small, large = softmax(to_balls(np.array([[-gap / 2, gap / 2]])), [1, 1])[0]
+    assert small > 0
+    assert abs(small.log() / -gap - 1) < 1e-6
+    assert large.upper() >= 1
+    assert 1 - large < 1e-15
+
+
+@pytest.mark.parametrize("lost", [arb("nan"), arb(0, math.inf), arb.neg_inf(), arb(-1e300)], ids=str)
+def test_nothing_false_is_said_when_a_score_is_lost(lost):
+    """A score that is unknown leaves the others unknown; one of −∞ would have the share 0 and leave them theirs."""
+    found = softmax(fill([lost, arb(0), arb(1)], (1, 3)), [1, 1, 1])[0]
+    for enclosure, share in zip(found, shares([-(10.0**5), 0.0, 1.0], [1, 1, 1]), strict=True):
+        assert not enclosure.is_finite() or enclosure.contains(share.mid())
