@@ -16,7 +16,7 @@ from jaxtyping import Int, Shaped
 
 from constructions import interval_softmax
 from constructions.ball_curve import BallCurve, relu_ball
-from constructions.balls import ZERO, equal_rows, fill, matrix, product
+from constructions.balls import ZERO, codes, equal_rows, fill, matrix, product
 from constructions.evaluation import exact_weights
 from constructions.number_system import Balls
 from constructions.transformer import Transformer
@@ -87,18 +87,23 @@ def trace(transformer: BallTransformer, tokens: Shaped[np.ndarray, "N D"]) -> It
     h = tokens
     for index in transformer.schedule:
         layer = transformer.layers[index]
-        after = h.copy()
+        after, same = h.copy(), codes(h)
         for head in layer.heads:
-            after[:, head.targets] = after[:, head.targets] + attend(head, layer.activation, h)
-        h = after.copy()
+            after[:, head.targets] = after[:, head.targets] + attend(head, layer.activation, h, same)
+        h, same = after.copy(), codes(after)
         for units in layer.units:
-            h[:, units.targets] = h[:, units.targets] + activate(units, after)
+            h[:, units.targets] = h[:, units.targets] + activate(units, after, same)
         yield h
 
 
-def attend(head: BallHead, activation: Activation, h: Shaped[np.ndarray, "N D"]) -> Shaped[np.ndarray, "N t"]:
-    """What one head adds to its targets: Σ_j a(⟨Q h_i, K h_j⟩) V h_j with a = softmax over j or relu/N."""
-    (queries, label), (keys, kind) = equal_rows(h[:, head.asked]), equal_rows(h[:, head.shown])
+def attend(
+    head: BallHead, activation: Activation, h: Shaped[np.ndarray, "N D"], same: Int[np.ndarray, "N D"]
+) -> Shaped[np.ndarray, "N t"]:
+    """What one head adds to its targets: Σ_j a(⟨Q h_i, K h_j⟩) V h_j with a = softmax over j or relu/N.
+
+    `same` are the codes of h.
+    """
+    (queries, label), (keys, kind) = equal_rows(same[:, head.asked]), equal_rows(same[:, head.shown])
     sizes = np.bincount(kind, minlength=len(keys)).tolist()
     asked = head.query * matrix(h[np.ix_(queries, head.asked)]).transpose()
     shown = matrix(h[np.ix_(keys, head.shown)]).transpose()
@@ -111,11 +116,12 @@ def attend(head: BallHead, activation: Activation, h: Shaped[np.ndarray, "N D"])
     return product(pooled, head.output.transpose())[label]
 
 
-def activate(units: BallUnits, h: Shaped[np.ndarray, "N D"]) -> Shaped[np.ndarray, "N t"]:
-    """What the units add to their targets: w2·relu(w1·h[sources])."""
-    first, label = equal_rows(h[:, units.sources])
+def activate(units: BallUnits, h: Shaped[np.ndarray, "N D"], same: Int[np.ndarray, "N D"]) -> Shaped[np.ndarray, "N t"]:
+    """What the units add to their targets: w2·relu(w1·h[sources]). `same` are the codes of h."""
+    read = same[:, units.sources]
+    first, label = equal_rows(read)
     rows = h[np.ix_(first, units.sources)]
-    varying = [column for column in range(rows.shape[1]) if len(equal_rows(rows[:, [column]])[0]) > 1]
+    varying = np.flatnonzero((read != read[0]).any(axis=0)).tolist()
     if len(varying) == 1 and min(len(rows), units.w1.nrows()) > FEW:
         return _curve(units, rows, varying[0])[label]
     size = max(1, BLOCK // max(1, units.w1.nrows()))
@@ -125,7 +131,8 @@ def activate(units: BallUnits, h: Shaped[np.ndarray, "N D"]) -> Shaped[np.ndarra
 
 def relu(values: Array) -> Array:
     """Enclosures of max(x, 0)."""
-    return fill((relu_ball(v) for v in values.ravel().tolist()), values.shape)
+    entries = values.ravel().tolist()
+    return fill((v if v >= ZERO else ZERO if v <= ZERO else relu_ball(v) for v in entries), values.shape)
 
 
 def _hidden(units: BallUnits, rows: Shaped[np.ndarray, "c n"]) -> Shaped[np.ndarray, "c t"]:

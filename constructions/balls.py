@@ -59,25 +59,24 @@ def largest_radius(array: Array) -> float:
     return max((float(ball.rad()) for ball in array.ravel()), default=0.0)
 
 
-def equal_rows(rows: Shaped[np.ndarray, "N n"]) -> tuple[Int[np.ndarray, " classes"], Int[np.ndarray, " N"]]:
-    """(first, label): rows[first][label] are the same balls as rows.
+def codes(array: Array) -> Int[np.ndarray, "*shape"]:
+    """Integers that are equal where the balls are: the same midpoint and radius; what is not finite equals itself only.
 
     Equal balls may stand for different numbers; what is computed from them once encloses the result for each.
     """
-    first: list[int] = []
-    labels: dict[Hashable, int] = {}
-    known: dict[int, Hashable] = {}
-    label = np.empty(len(rows), dtype=np.int64)
-    for i, row in enumerate(rows):
-        key = tuple(known[id(v)] if id(v) in known else known.setdefault(id(v), _key(v)) for v in row)
-        place = labels.setdefault(key, len(first))
-        if place == len(first):
-            first.append(i)
-        label[i] = place
-    return np.array(first, dtype=np.int64), label
+    entries = array.ravel().tolist()
+    numbered: dict[Hashable, int] = {}
+    known = {  # the same object is looked at once
+        place: numbered.setdefault((*v.mid().man_exp(), *v.rad().man_exp()) if v.is_finite() else place, len(numbered))
+        for place, v in {id(v): v for v in entries}.items()
+    }
+    return np.array([known[id(v)] for v in entries], dtype=np.int64).reshape(array.shape)
 
 
-def _key(ball: flint.arb) -> Hashable:
-    if not ball.is_finite():
-        return id(ball)
-    return (*ball.mid().man_exp(), *ball.rad().man_exp())
+def equal_rows(rows: Int[np.ndarray, "N n"]) -> tuple[Int[np.ndarray, " classes"], Int[np.ndarray, " N"]]:
+    """(first, label) with rows[first][label] = rows, in the order in which rows appear."""
+    if rows.shape[1] == 0:
+        return np.zeros(1, dtype=np.int64), np.zeros(len(rows), dtype=np.int64)
+    _, first, label = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return first[order], np.argsort(order)[label.ravel()]

@@ -76,8 +76,8 @@ class StepEnclosure:
     """One EM step: the transformer's result against the exact step from the same parameters, all enclosed.
 
     Errors of a mean are Euclidean norms, one for each component with its bound; that of a weight is the largest
-    difference of logarithms. `excuse` says why the bound does not apply, or may not; else it is empty. `left`: it certainly
-    does not; otherwise more bits may decide it.
+    difference of logarithms. `excuse` says why the bound does not apply, or may not; else it is empty. `left`: it
+    certainly does not; otherwise more bits may decide it.
     """
 
     step: int

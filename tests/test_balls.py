@@ -8,6 +8,7 @@ import pytest
 
 from constructions.balls import (
     ZERO,
+    codes,
     equal_rows,
     fill,
     largest_radius,
@@ -87,7 +88,7 @@ def test_midpoints_and_radii():
 def test_rows_are_equal_when_midpoints_and_radii_are():
     one, same, wider, moved = arb(1, 0.25), arb(1, 0.25), arb(1, 0.5), arb(1.5, 0.25)
     rows = fill([one, moved, same, moved, wider, moved, one, one, same, moved, one, same], (6, 2))
-    first, label = equal_rows(rows)
+    first, label = equal_rows(codes(rows))
     assert first.tolist() == [0, 2, 3]
     assert label.tolist() == [0, 0, 1, 2, 0, 2]
     for row, found in zip(rows, rows[first][label], strict=True):
@@ -96,11 +97,11 @@ def test_rows_are_equal_when_midpoints_and_radii_are():
 
 def test_what_is_not_finite_is_equal_to_itself_alone():
     lost = arb("nan")
-    first, label = equal_rows(fill([lost, lost, arb("nan"), arb(0, math.inf), arb(0, math.inf)], (5, 1)))
+    first, label = equal_rows(codes(fill([lost, lost, arb("nan"), arb(0, math.inf), arb(0, math.inf)], (5, 1))))
     assert label.tolist() == [0, 0, 1, 2, 3]
     assert first.tolist() == [0, 2, 3, 4]
 
 
 def test_rows_of_nothing_are_equal():
-    first, label = equal_rows(np.empty((3, 0), dtype=object))
+    first, label = equal_rows(codes(np.empty((3, 0), dtype=object)))
     assert (first.tolist(), label.tolist()) == ([0], [0, 0, 0])
