@@ -35,7 +35,13 @@ def broken(fault: str) -> Build:
     return lambda task_class, tolerance: subjects.in_balls(fault, task_class, tolerance)
 
 
-@statement("e-step", source="E-step, section 5", text="ours", evidence="certified", depends_on=("p1", *NETWORKS))
+@statement(
+    "e-step",
+    source="E-step, section 5",
+    text="ours",
+    evidence="certified",
+    depends_on=("ball-evaluation", "p1", *NETWORKS),
+)
 def e_step(
     rng: np.random.Generator,
     *,
@@ -131,7 +137,13 @@ e_step.control("log w bound just under the worst kept", drift=lambda spread: kep
 test_e_step, test_e_step_controls = e_step.tests()
 
 
-@statement("m-step", source="M-step, section 5", text="ours", evidence="certified", depends_on=("p1", "p2", *NETWORKS))
+@statement(
+    "m-step",
+    source="M-step, section 5",
+    text="ours",
+    evidence="certified",
+    depends_on=("ball-evaluation", "p1", "p2", *NETWORKS),
+)
 def m_step(
     rng: np.random.Generator, *, build: Build = subjects.in_balls_sound, bound: MStepBound = bounds.m_step
 ) -> Iterator[Verdict]:

@@ -26,7 +26,13 @@ BELOW = 1 - 2.0**-40  # the allowance is evaluated in floats: lowered by more th
 Allowance = Callable[..., rounding_error.Allowance]
 
 
-@statement("rounding", source="rounding analysis (rounding_error.allowance)", text="ours", evidence="certified")
+@statement(
+    "rounding",
+    source="rounding analysis (rounding_error.allowance)",
+    text="ours",
+    evidence="certified",
+    depends_on=("ball-evaluation",),
+)
 def rounding(
     rng: np.random.Generator,
     *,
