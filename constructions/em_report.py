@@ -124,7 +124,7 @@ def as_json(result: EmRun, data: Dataset, options: argparse.Namespace) -> dict[s
             ],
             "final": {"mean": None, "status": "undecided"},
             "diameter": {"value": result.diameter, "kind": result.diameter_kind},
-            "rest_on": RESTS_ON[result.em.approximation.construction] + execution_rows(result.plan),
+            "rest_on": [*RESTS_ON[result.em.approximation.construction], "rounding", *execution_rows(result.plan)],
         },
         "metrics": _metrics(result, data),
         "resources": _resources(result.em),

@@ -146,7 +146,7 @@ def _require_representable(approximation: Approximation, dtype: torch.dtype) -> 
             f"e^{approximation.log_a:.6g}, and {name} holds at most log A = {limit:.1f}: use "
             + ("--dtype float64, " if dtype != torch.float64 and approximation.log_a < FLOAT64_LIMIT else "")
             + (
-                "--construction floor or a smaller --radius"
+                "--construction floor, a smaller --radius, or --precision 128 (balls, whose exponents have no limit)"
                 if approximation.construction == "paper"
                 else "a larger --tolerance or --min-weight"
             )

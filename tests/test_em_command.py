@@ -130,7 +130,7 @@ def test_a_run_that_breaks_the_smallest_weight_says_so(em_command, csv, tmp_path
 
 def test_the_paper_construction_holds_on_a_small_class(result, csv):
     small = ["--radius", 3, "--tolerance", 1, "--max-dim", 3, "--max-components", 5]
-    own = ["e-step", "m-step", "em-step-paper"]
+    own = ["e-step", "m-step", "em-step-paper", "rounding"]
     for execution, rows in (("dense", own), ("structured", [*own, "execution-rounding"])):
         run = ["--layers", 4, "--construction", "paper", "--data", csv, "--components", 2, "--execution", execution]
         content = result(*run, *small)
