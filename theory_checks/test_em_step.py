@@ -265,8 +265,9 @@ def em_step_floor(
         for count in (6, 20, 200):
             yield from judge_run(subjects.fine_chords(log_a), instances.lone_owner(count), scale)
     strategy = instances.adversarial(SMALL_CLASS.radius, SMALL_CLASS.min_weight)
-    yield from searched(strategy, lambda task: judge_run(build(SMALL_CLASS, 0.5), task, scale), rng, 80)
-    for task in instances.grid(rng, GRID_CLASS.radius, counts=(0, 29, 211) if full else (0, 29)):
+    yield from searched(strategy, lambda task: judge_run(build(SMALL_CLASS, 0.5), task, scale), rng, 80 if full else 30)
+    dims, counts = (instances.DIMS, (0, 29, 211)) if full else ((1, 5, 13), (0, 29))
+    for task in instances.grid(rng, GRID_CLASS.radius, dims, counts=counts):
         yield from judge_run(build(GRID_CLASS, 0.5), task, scale)
     for task in instances.real_data():
         if full or len(task.samples) < 1000:
@@ -315,7 +316,7 @@ def em_step_paper(
     worst = ("em-step-paper", "em-step-paper-weights")
     yield from kept.replay_tasks(lambda task: judge_run(em, task, scale, weights_scale), *worst)
     strategy = instances.adversarial(SMALL_CLASS.radius, SMALL_CLASS.min_weight)
-    yield from searched(strategy, lambda task: judge_run(em, task, scale), rng, 40)
+    yield from searched(strategy, lambda task: judge_run(em, task, scale), rng, 40 if full else 20)
     counts = (0, 29, 101) if full else (0, 13)
     for task in instances.grid(rng, SMALL_CLASS.radius, (1, 2, 3, 5), (2, 3, 5, 7), counts):
         yield from judge_run(em, task, scale)
