@@ -54,6 +54,14 @@ def midpoints(array: Array) -> Float[np.ndarray, "*shape"]:
     return np.vectorize(lambda ball: float(ball.mid()), otypes=[float])(array)
 
 
+def largest(balls: Iterable[flint.arb]) -> flint.arb:
+    """An enclosure of the largest of numbers ≥ 0."""
+    result = flint.arb(0)
+    for ball in balls:
+        result = result.max(ball)
+    return result
+
+
 def largest_radius(array: Array) -> float:
     """The largest radius, rounded to a float for reading."""
     return max((float(ball.rad()) for ball in array.ravel()), default=0.0)

@@ -18,10 +18,10 @@ from constructions import bounds
 from constructions.algorithms import ball_em
 from constructions.algorithms.em import log_em_step
 from constructions.algorithms.sampling import Mixture
-from constructions.balls import ONE, fill, matrix, midpoints, norm, product, to_balls
+from constructions.balls import ONE, fill, largest, matrix, midpoints, norm, product, to_balls
 from constructions.elementary import sqrt
 from constructions.em_class import Approximation, TaskClass
-from constructions.em_enclosure import Parameters, enclose_diameter, largest
+from constructions.em_enclosure import Parameters, enclose_diameter
 
 LARGEST_STEPS = 20_000
 RADII = tuple(0.1 * 2 ** (-j / 2) for j in range(16))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import flint
@@ -13,7 +13,7 @@ from constructions import ball_evaluation, bounds
 from constructions.algorithms import ball_em
 from constructions.algorithms.sampling import Mixture
 from constructions.ball_evaluation import BallTransformer
-from constructions.balls import ZERO, fill, norm, to_balls
+from constructions.balls import ZERO, fill, largest, norm, to_balls
 from constructions.compiler import Layer, lower
 from constructions.em_class import Approximation, TaskClass
 from constructions.em_transformer import E_STEP, M_STEP, EmTransformer, residual_stream, validate
@@ -215,14 +215,6 @@ def leaves_class(em: BallEm, entering: Parameters) -> bool:
 def smallest_weight(em: BallEm) -> flint.arb:
     """What the class allows and the log network reaches: max(π_min, 1/A)."""
     return flint.arb(em.task_class.min_weight).max((-em.approximation.log_a).exp())
-
-
-def largest(balls: Iterable[flint.arb]) -> flint.arb:
-    """An enclosure of the largest of numbers ≥ 0."""
-    result = flint.arb(0)
-    for ball in balls:
-        result = result.max(ball)
-    return result
 
 
 def enclose_diameter(samples: Float[np.ndarray, "N d"]) -> flint.arb:

@@ -16,11 +16,11 @@ from constructions import contraction_report, em_enclosure, em_report
 from constructions.algorithms import ball_em
 from constructions.algorithms.sampling import Mixture
 from constructions.ball_evaluation import BLOCK
-from constructions.balls import norm, to_balls
+from constructions.balls import largest, norm, to_balls
 from constructions.command_line import Progress
 from constructions.datasets import Dataset
 from constructions.em_class import Approximation, TaskClass
-from constructions.em_enclosure import BallEm, Parameters, StepEnclosure, largest
+from constructions.em_enclosure import BallEm, Parameters, StepEnclosure
 from constructions.em_transformer import SIZE_LIMIT, PredictedSize, predict_size, residual_stream
 from constructions.errors import InputError
 from constructions.outputs import DTYPES, versions

@@ -15,12 +15,12 @@ import numpy as np
 from jaxtyping import Shaped
 
 from constructions import ball_evaluation, tensor_power_report
+from constructions.algorithms.ball_tensor_power import contract
 from constructions.ball_evaluation import BallTransformer
-from constructions.balls import ZERO, matrix, norm, product
+from constructions.balls import ZERO, largest, norm
 from constructions.command_line import Progress
 from constructions.compiler import lower
 from constructions.elementary import exp, expm1, log1p, sinh
-from constructions.em_enclosure import largest
 from constructions.errors import InputError
 from constructions.normalisation import Normalisation
 from constructions.number_system import Balls
@@ -139,13 +139,6 @@ def run(model: TensorPowerTransformer, tensor: Array, start: Array) -> tuple[Ste
     return tuple(steps)
 
 
-def power_step(tensor: Shaped[np.ndarray, "d d d"], left: Array, right: Array) -> Array:
-    """T(I, x, y) = Σ_{j,m} x_j y_m T[:, j, m]."""
-    dim = len(tensor)
-    pairs = (left[:, None] * right[None, :]).reshape(dim * dim, 1)
-    return product(matrix(tensor.reshape(dim, dim * dim)), matrix(pairs))[:, 0]
-
-
 def reference(
     model: TensorPowerTransformer, tensor: Array, start: Array
 ) -> tuple[list[Array], list[flint.arb], list[tuple[Status, str]]]:
@@ -159,7 +152,7 @@ def reference(
     excuse: tuple[Status, str] = ("holds", "")
     limit = ZERO if range_ is None else norm_error(range_, len(tensor))
     for step in range(1, model.steps + 1):
-        new = power_step(tensor, trajectory[-1], trajectory[-1])
+        new = contract(tensor, trajectory[-1], trajectory[-1])
         if s is not None:
             error = softmax_error(tensor, abs(trajectory[-1]), error, Balls().number(s))
             limit = norm(error).item()
@@ -198,7 +191,7 @@ def softmax_error(tensor: Array, v: Array, error: Array, s: flint.arb) -> Array:
         return np.full(v.shape, flint.arb("inf"), dtype=object)
     half = 2 * sinh(z / 2) * sinh(z / 2)  # cosh Z − 1
     factor = (z * z * (half + 1) / 6).max(half)
-    return power_step(size, error, far) + power_step(size, v, scalar) + factor * power_step(size, reach, far)
+    return contract(size, error, far) + contract(size, v, scalar) + factor * contract(size, reach, far)
 
 
 def norm_error(range_: Normalisation, dim: int) -> flint.arb:

@@ -10,9 +10,9 @@ import pytest
 
 from constructions import bounds, em_enclosure, em_run
 from constructions.algorithms.sampling import Mixture
-from constructions.balls import fill, midpoints, to_balls
+from constructions.balls import fill, largest, midpoints, to_balls
 from constructions.em_class import Approximation, TaskClass, split_tolerance
-from constructions.em_enclosure import Parameters, enclose_diameter, largest, precondition
+from constructions.em_enclosure import Parameters, enclose_diameter, precondition
 from constructions.em_transformer import E_STEP, M_STEP, build, read_out
 from constructions.em_transformer import encode as encode_floats
 from constructions.errors import InputError

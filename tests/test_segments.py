@@ -13,7 +13,8 @@ from relu_units import NETWORKS, each_network, exact, units_of
 from constructions.number_system import Balls, Rationals
 from constructions.relu_networks import ReluNetwork, log_network, square_network
 from theory_checks import segments
-from theory_checks.segments import identity, lines, non_decreasing, pieces
+from theory_checks.identities import identity
+from theory_checks.segments import lines, non_decreasing, pieces
 
 W, B, A = np.random.default_rng(29).standard_normal((3, 11))
 RANDOM = ReluNetwork(np.where(np.arange(11) == 4, 0.0, W), B, A)  # both orientations, a constant

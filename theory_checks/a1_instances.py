@@ -15,9 +15,9 @@ from jaxtyping import Float
 from constructions import bounds
 from constructions.algorithms import ball_em
 from constructions.algorithms.sampling import Mixture, sample
-from constructions.balls import norm, to_balls
+from constructions.balls import largest, norm, to_balls
 from constructions.em_class import Approximation, TaskClass, split_tolerance
-from constructions.em_enclosure import largest, parameters
+from constructions.em_enclosure import parameters
 from constructions.relu_networks import chord_error, lemma_f4_units, square_pieces
 
 Theorem = Literal["F.6", "F.7"]

@@ -18,8 +18,8 @@ from constructions import ball_evaluation, bounds, em_enclosure, em_transformer
 from constructions.algorithms import ball_em
 from constructions.algorithms.sampling import Mixture
 from constructions.ball_evaluation import BallLayer, BallTransformer
-from constructions.balls import ZERO, fill, midpoints, norm, to_balls
-from constructions.em_enclosure import BallEm, Parameters, enclose_diameter, largest
+from constructions.balls import ZERO, fill, largest, midpoints, norm, to_balls
+from constructions.em_enclosure import BallEm, Parameters, enclose_diameter
 from constructions.em_transformer import EmTransformer, pool
 from constructions.transformer import Transformer
 from theory_checks.precision_settings import MIN_WEIGHT, STEPS, Status, Subject, Task, log_network

@@ -19,7 +19,6 @@ from typing import Any
 
 import flint
 import numpy as np
-import sympy
 
 from constructions.number_system import Scalar
 from constructions.relu_networks import ReluNetwork
@@ -170,14 +169,6 @@ def exp_above(p: Pieces) -> Array:
     stationary = _ufunc(_where_exp_has_slope_one, 3)(p.slopes, p.offsets, p.right)
     points = np.stack([p.left, p.right, clip(stationary, p.left, p.right)])
     return _exp(p.at(points)) - points
-
-
-def identity(difference: sympy.Expr, instance: str) -> Verdict:
-    """Judge that an expression is 0 for all positive values of its symbols: simplified, or refuted at one point."""
-    if sympy.simplify(difference) == 0:
-        return Verdict("holds", instance)
-    point = {symbol: sympy.Rational(n + 2, 3) for n, symbol in enumerate(sorted(difference.free_symbols, key=str))}
-    return Verdict("refuted" if abs(difference.subs(point).evalf(30)) > 1e-20 else "undecided", instance)
 
 
 def _where_times_root_is_stationary(slope: flint.arb, offset: flint.arb, otherwise: flint.arb) -> flint.arb:

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from functools import partial
 
 import flint
-import numpy as np
-from jaxtyping import Shaped
 
+from constructions.algorithms.ball_tensor_power import contract
 from constructions.balls import norm, to_balls
 from constructions.tensor_power_run import PowerRun, run
 from constructions.tensor_power_transformer import TensorPowerTransformer
@@ -18,11 +17,6 @@ from theory_checks.ledger import Verdict
 
 BELOW = 1 - 2.0**-40
 """Bounds that are evaluated in floats are lowered by more than they can be off."""
-
-
-def power_step(tensor: Shaped[np.ndarray, "d d d"], v: Shaped[np.ndarray, " d"]) -> Shaped[np.ndarray, " d"]:
-    """T(I, v, v), entry by entry."""
-    return (tensor @ v) @ v
 
 
 def judge_kept(model: TensorPowerTransformer, found: Instance, scale: float) -> Iterator[Verdict]:
@@ -40,7 +34,7 @@ def judge_float_run(run: PowerRun, scale: float, name: str) -> Iterator[Verdict]
     tensor, exact = to_balls(run.tensor), to_balls(run.start)
     normalised = run.model.form.normalisation
     for step in run.steps:
-        exact = power_step(tensor, exact)
+        exact = contract(tensor, exact, exact)
         if normalised is not None:
             exact = exact / norm(exact[None])[0]
         approximation = max(normalised.norm_errors(len(exact))) if normalised is not None else step.bound

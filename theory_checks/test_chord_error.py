@@ -13,8 +13,9 @@ from flint import arb
 
 from constructions.relu_networks import chord_error
 from theory_checks.enclosures import decided, enclose
+from theory_checks.identities import identity
 from theory_checks.ledger import Verdict, statement
-from theory_checks.segments import identity, larger
+from theory_checks.segments import larger
 
 Share = tuple[sympy.Expr, sympy.Expr]
 SHARE: Share = (sympy.Rational(1, 6), sympy.Rational(1, 3))

@@ -13,9 +13,9 @@ from constructions import ball_evaluation, bounds, em_enclosure
 from constructions.algorithms import ball_em
 from constructions.algorithms.sampling import Mixture
 from constructions.ball_evaluation import BallLayer, BallTransformer
-from constructions.balls import ZERO, norm, to_balls
+from constructions.balls import ZERO, largest, norm, to_balls
 from constructions.em_class import TaskClass
-from constructions.em_enclosure import BallEm, enclose_diameter, largest
+from constructions.em_enclosure import BallEm, enclose_diameter
 from theory_checks import instances, kept, subjects
 from theory_checks.em_steps import judge_run
 from theory_checks.enclosures import decided, enclose, equal

@@ -14,7 +14,7 @@ import numpy as np
 from constructions import bounds, em_enclosure
 from constructions.algorithms import ball_em
 from constructions.algorithms.sampling import Mixture
-from constructions.balls import ZERO, to_balls
+from constructions.balls import ZERO, largest, to_balls
 from constructions.elementary import log
 from constructions.em_class import Approximation, TaskClass
 from constructions.em_enclosure import Parameters, enclose_diameter
@@ -105,11 +105,11 @@ def _smallest_responsibilities(
 ) -> Iterator[Verdict]:
     samples = np.array(kept["samples"], dtype=float)
     x, theta = to_balls(samples), em_enclosure.parameters(start)
-    largest = [float(np.abs(points).max()) for points in (samples, start.means)]  # one-dimensional: norms
-    claimed = log_a(flint.arb(largest[0]), flint.arb(largest[1]), flint.arb(float(start.weights.min())))
+    radius, mean = (float(np.abs(points).max()) for points in (samples, start.means))  # one-dimensional: norms
+    claimed = log_a(flint.arb(radius), flint.arb(mean), flint.arb(float(start.weights.min())))
     for step in range(1, kept["steps"] + 1):
         w = ball_em.responsibilities(x, theta.log_weights, theta.means)
-        smallest = em_enclosure.largest(-log(share) for share in w.ravel())
+        smallest = largest(-log(share) for share in w.ravel())
         yield enclose(smallest, claimed, f"step {step}: smallest responsibility e^-{float(smallest):.2f}")
         theta = Parameters(*ball_em.m_step(x, w))
 

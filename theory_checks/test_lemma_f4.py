@@ -15,12 +15,12 @@ from flint import arb
 from constructions.number_system import Balls, NumberSystem, Scalar, Symbols
 from constructions.relu_networks import Orientation, ReluNetwork, chord_error, chord_slope, log_network, log_segments
 from theory_checks.enclosures import decided, enclose, equal
+from theory_checks.identities import identity
 from theory_checks.ledger import Verdict, require, statement
 from theory_checks.segments import (
     Pieces,
     below_log,
     exp_above,
-    identity,
     larger,
     lines,
     non_decreasing,

@@ -12,8 +12,8 @@ from constructions import bounds
 from constructions.number_system import Scalar
 from theory_checks import kept
 from theory_checks.enclosures import decided, enclose, equal
+from theory_checks.identities import identity
 from theory_checks.ledger import Verdict, require, statement
-from theory_checks.test_softmax import identity
 
 Tail = Callable[[Scalar, Scalar], Scalar]
 

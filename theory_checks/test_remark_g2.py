@@ -14,6 +14,7 @@ import torch
 from flint import arb
 
 from constructions import ball_evaluation, evaluation
+from constructions.algorithms.ball_tensor_power import contract
 from constructions.ball_evaluation import BallTransformer
 from constructions.balls import norm, to_balls
 from constructions.normalisation import Normalisation, normalisation
@@ -35,9 +36,10 @@ from theory_checks import kept
 from theory_checks import tensor_instances as instances
 from theory_checks import tensor_subjects as subjects
 from theory_checks.enclosures import decided, enclose, equal
+from theory_checks.identities import identity
 from theory_checks.ledger import Verdict, compare, require, statement
-from theory_checks.segments import identity, larger, lines, pieces, smaller, times_root
-from theory_checks.tensor_steps import judge_float_run, judge_kept, power_step
+from theory_checks.segments import larger, lines, pieces, smaller, times_root
+from theory_checks.tensor_steps import judge_float_run, judge_kept
 from theory_checks.tensor_subjects import built
 
 Network = Callable[[arb, arb, int], ReluNetwork]
@@ -232,7 +234,7 @@ def discontinuous(
     model: TensorPowerTransformer, transformer: BallTransformer, tensor: np.ndarray, start: np.ndarray
 ) -> np.ndarray:
     """The normalised step itself, which no transformer is."""
-    return _unit(power_step(tensor, start))
+    return _unit(contract(tensor, start, start))
 
 
 @statement(
@@ -258,8 +260,8 @@ def _along_a_line(
     """The two errors at ±tS for t from the known range, or 1, down to 2⁻⁵⁶ of it; S has ‖S(I,v,v)‖ = 1."""
     transformer, v = ball_evaluation.from_transformer(model.transformer), to_balls(start)
     direction = to_balls(tensor)
-    along = direction / norm(power_step(direction, v)[None])[0]
-    unit = power_step(along, v)
+    along = direction / norm(contract(direction, v, v)[None])[0]
+    unit = contract(along, v, v)
     known = model.form.normalisation
     low = known.low if known else 1.0
     name, worst = f"d={len(start)} {model.form.name} c={low:g}", arb(0)

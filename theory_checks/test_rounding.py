@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from constructions import ball_evaluation, bounds, em_enclosure, rounding_error
-from constructions.balls import norm, to_balls
-from constructions.em_enclosure import BallEm, largest
+from constructions.balls import largest, norm, to_balls
+from constructions.em_enclosure import BallEm
 from constructions.em_transformer import EmTransformer, encode, read_out
 from theory_checks import instances, kept, subjects
 from theory_checks.enclosures import decided, enclose

@@ -16,13 +16,14 @@ import sympy
 from scipy.special import logsumexp
 
 from constructions import bounds
+from constructions.balls import to_balls
 from constructions.number_system import Balls, Rationals, Scalar
 from theory_checks import kept
 from theory_checks.enclosures import decided, enclose, equal
+from theory_checks.identities import identity
 from theory_checks.ledger import Verdict, require, statement
 
 BALLS, RATIONALS = Balls(), Rationals()
-to_balls = np.vectorize(flint.arb, otypes=[object])
 to_rationals = np.vectorize(RATIONALS.number, otypes=[object])
 
 Bound = Callable[[Scalar], Scalar]
@@ -107,15 +108,6 @@ def attained(change: Measure, bound: Bound) -> Iterator[Verdict]:
             yield equal(variation(u, -u), bound(change(u, -u)), f"attained, logits -+{step / 2}")
 
         yield from decided(judge)
-
-
-def identity(difference: sympy.Expr, instance: str) -> Verdict:
-    """Judge that an expression, the arguments of whose logarithms are positive, is 0.
-
-    It holds if it simplifies to 0, and is refuted if it has a value apart from 0.
-    """
-    rest = sympy.simplify(sympy.expand_log(difference, force=True))
-    return Verdict("holds" if rest == 0 else "refuted" if rest.equals(0) is False else "undecided", instance)
 
 
 def log_ratios(pairs: Pairs, bound: Bound) -> Iterator[Verdict]:

@@ -17,10 +17,9 @@ import numpy as np
 
 from constructions import bounds, em_command, resources
 from constructions.algorithms.sampling import Mixture
-from constructions.balls import norm, to_balls
+from constructions.balls import largest, norm, to_balls
 from constructions.compiler import Head, lower
 from constructions.em_class import TaskClass, split_tolerance
-from constructions.em_enclosure import largest
 from constructions.em_transformer import E_STEP, M_STEP, EmTransformer, build, encode, read_out, residual_stream
 from constructions.transformer import Transformer
 from constructions.weights import HeadWeights

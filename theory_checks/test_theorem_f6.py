@@ -12,8 +12,8 @@ import numpy as np
 
 from constructions import ball_evaluation, em_enclosure, em_transformer
 from constructions.ball_evaluation import BallLayer, BallTransformer
-from constructions.balls import ZERO, to_balls
-from constructions.em_enclosure import BallEm, StepEnclosure, enclose_diameter, largest
+from constructions.balls import ZERO, largest, to_balls
+from constructions.em_enclosure import BallEm, StepEnclosure, enclose_diameter
 from constructions.em_transformer import E_STEP, M_STEP
 from constructions.number_system import Balls
 from constructions.relu_networks import Orientation
