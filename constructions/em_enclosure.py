@@ -117,11 +117,7 @@ def encode(em: BallEm, samples: Float[np.ndarray, "N d"], start: Mixture) -> Sha
         "one": to_balls(np.ones((kept, 1))),
         "component": to_balls(np.eye(components)[carried]),
     }
-    tokens = np.full((kept, em.stream.width), ZERO, dtype=object)
-    for name, part in parts.items():
-        begin = em.stream[name].start
-        tokens[:, begin : begin + part.shape[1]] = part
-    return tokens
+    return em.stream.place(np.full((kept, em.stream.width), ZERO, dtype=object), parts)
 
 
 def read_out(em: BallEm, tokens: Shaped[np.ndarray, "N D"], dim: int, components: int) -> Parameters:
@@ -196,25 +192,23 @@ def precondition(em: BallEm, entering: Parameters, step: int) -> str:
     """
     if step == 1 and em.approximation.construction == "floor":
         return ""
-    smallest = smallest_weight(em)
-    for weight in entering.weights:
-        if not weight >= smallest:
-            return f"a weight fell to {float(weight.mid()):.2g}, below {float(smallest):g}"
-    for coordinate in entering.means.ravel():
-        if not abs(coordinate) <= em.approximation.radius:
-            return f"a mean has a coordinate of size {float(abs(coordinate).mid()):.4g}"
-    return ""
+    return next((broken for met, _, broken in _conditions(em, entering) if not met), "")
 
 
 def leaves_class(em: BallEm, entering: Parameters) -> bool:
     """Whether the parameters certainly break the bound's precondition; not certainly meeting it is less."""
-    light = any(weight < smallest_weight(em) for weight in entering.weights)
-    return light or any(abs(coordinate) > em.approximation.radius for coordinate in entering.means.ravel())
+    return any(left for _, left, _ in _conditions(em, entering))
 
 
-def smallest_weight(em: BallEm) -> flint.arb:
-    """What the class allows and the log network reaches: max(π_min, 1/A)."""
-    return flint.arb(em.task_class.min_weight).max((-em.approximation.log_a).exp())
+def _conditions(em: BallEm, entering: Parameters) -> Iterator[tuple[bool, bool, str]]:
+    """(certainly met, certainly broken, what is said if not met): π_k ≥ max(π_min, 1/A) and |μ_ka| ≤ B."""
+    smallest = flint.arb(em.task_class.min_weight).max((-em.approximation.log_a).exp())
+    for weight in entering.weights:
+        broken = f"a weight fell to {float(weight.mid()):.2g}, below {float(smallest):g}"
+        yield bool(weight >= smallest), bool(weight < smallest), broken
+    for coordinate in entering.means.ravel():
+        size, limit = abs(coordinate), em.approximation.radius
+        yield bool(size <= limit), bool(size > limit), f"a mean has a coordinate of size {float(size.mid()):.4g}"
 
 
 def enclose_diameter(samples: Float[np.ndarray, "N d"]) -> flint.arb:

@@ -176,11 +176,7 @@ def encode(em: EmTransformer, samples: Float[np.ndarray, "N d"], start: Mixture)
         "one": np.ones((kept, 1)),
         "component": np.eye(components)[carried],
     }
-    tokens = np.zeros((kept, em.stream.width))
-    for name, part in parts.items():
-        begin = em.stream[name].start
-        tokens[:, begin : begin + part.shape[1]] = part
-    return tokens
+    return em.stream.place(np.zeros((kept, em.stream.width)), parts)
 
 
 def validate(task_class: TaskClass, samples: Float[np.ndarray, "N d"], start: Mixture) -> None:

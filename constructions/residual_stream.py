@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from constructions.weights import Array
+
 _REFERENCE = re.compile(r"(?P<name>\w+)(\[(?P<start>\d+)(:(?P<stop>\d+))?\])?")
 
 
@@ -76,3 +78,10 @@ class ResidualStream:
         """How many coordinates a reference names."""
         where = self[reference]
         return int(where.stop - where.start)
+
+    def place(self, tokens: Array, parts: Mapping[str, Array]) -> Array:
+        """The tokens (N×D) with each part (N×n) in the first n coordinates of its subspace; the rest is padding."""
+        for reference, part in parts.items():
+            begin = self[reference].start
+            tokens[:, begin : begin + part.shape[1]] = part
+        return tokens

@@ -222,3 +222,12 @@ def test_a_row_counts_tight_bounds_bits_and_the_kept_instance() -> None:
 
     row = Statement("row", "", "ours", "certified", check).row(with_controls=False)
     assert (row.bounded, row.tight, row.bits, row.kept_slack, row.least_slack) == (3, 2, 512, 0.25, 0.25)
+
+
+def test_certified_leaves_out_what_is_graded_otherwise_and_is_not_rested_on(capsys) -> None:
+    assert command.main(["--certified", "--list"]) == 0
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if not line.startswith("    ")]
+    graded = {id for id, made in ledger.REGISTRY.items() if made.evidence == "certified"}
+    assert graded <= set(listed)
+    assert {ledger.REGISTRY[id].evidence for id in set(listed) - graded} == {"exact"}
+    assert not {"spectral", "export", "theorem-g8"} & set(listed)

@@ -1,5 +1,6 @@
 """Named subspaces: order, references, faults."""
 
+import numpy as np
 import pytest
 
 from constructions.residual_stream import ResidualStream
@@ -68,3 +69,9 @@ def test_a_layout_is_read_back_in_the_order_of_the_coordinates():
 def test_overlaps_and_gaps_are_refused(layout, fault):
     with pytest.raises(ValueError, match=fault):
         ResidualStream.from_layout(layout)
+
+
+def test_parts_are_placed_at_the_beginning_of_their_subspaces() -> None:
+    stream = ResidualStream({"x": 3, "one": 1, "w": 5})
+    tokens = stream.place(np.zeros((2, 9)), {"w": np.array([[1, 2], [3, 4]]), "x": np.array([[5, 6, 7], [8, 9, 10]])})
+    assert tokens.tolist() == [[5, 6, 7, 0, 1, 2, 0, 0, 0], [8, 9, 10, 0, 3, 4, 0, 0, 0]]

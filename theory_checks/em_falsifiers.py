@@ -14,7 +14,7 @@ from constructions import bounds
 from constructions.em_class import Approximation, Construction
 from constructions.em_transformer import EmTransformer
 from constructions.relu_networks import chord_slope
-from theory_checks import kept, subjects, test_em_step
+from theory_checks import kept, subjects, test_e_step, test_m_step
 from theory_checks.em_steps import judge_run
 from theory_checks.falsify import Attack, Tensors
 from theory_checks.kept import Instance
@@ -113,7 +113,7 @@ def e_step(log_w: bool) -> Attack:
     em, balls = subjects.sound(GRID_CLASS), subjects.in_balls_sound(GRID_CLASS, 0.5)
 
     def judge(instance: Instance, factor: float) -> Verdicts:
-        found = test_em_step.later_e_step(
+        found = test_e_step.later_e_step(
             balls, kept.task(instance), lambda u: factor * bounds.tilt(u), lambda u: factor * u
         )
         return containing("log w" if log_w else "TV", found)
@@ -170,8 +170,8 @@ def m_step() -> Attack:
     em, balls = subjects.sound(GRID_CLASS), subjects.in_balls_sound(GRID_CLASS, 0.5)
 
     def judge(instance: Instance, factor: float) -> Verdicts:
-        x, w = test_em_step.expanded(instance)
-        return test_em_step.given_m_step(balls, "m-step", x, w, lambda *parts: factor * bounds.m_step(*parts))
+        x, w = test_m_step.expanded(instance)
+        return test_m_step.given_m_step(balls, "m-step", x, w, lambda *parts: factor * bounds.m_step(*parts))
 
     lone = {"samples": np.array([[1.0], [0.0]]), "log_w": np.array([-9.0, -24.0]), "copies": np.array([1.0, 399.0])}
     return Attack(

@@ -1,15 +1,26 @@
-"""A run of the EM transformer in balls, judged at every step."""
+"""What the checks of an EM step share: broken constructions in balls, and a run judged at every step."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from constructions import em_enclosure
 from constructions.balls import ZERO
+from constructions.em_class import TaskClass
 from constructions.em_enclosure import BallEm, enclose_diameter
+from theory_checks import subjects
 from theory_checks.enclosures import decided, enclose, equal
 from theory_checks.instances import Task
 from theory_checks.ledger import Verdict
+
+Build = Callable[[TaskClass, float], BallEm]
+NETWORKS = ("lemma-f4-sharp", "remark-f6", "lemma-f5")
+"""The rows of the networks, on which both steps rest."""
+
+
+def broken(fault: str) -> Build:
+    """Builds the construction with one of subjects.FAULTS."""
+    return lambda task_class, tolerance: subjects.in_balls(fault, task_class, tolerance)
 
 
 def judge_run(em: BallEm, task: Task, scale: float = 1.0, weights_scale: float = 1.0) -> Iterator[Verdict]:
