@@ -65,12 +65,10 @@ def draw_runs(axes: Axes) -> None:
         inside = int(np.argmax(away <= float(found.rho)))
         beta, plateau = float(found.beta), float(found.plateau)
         later = np.arange(steps + 1 - inside)
-        axes.semilogy(away, color=colour, label=instance.data)
+        axes.semilogy(away, color=colour)
         axes.semilogy(inside + later, beta**later * away[inside] + plateau, "--", color=colour, linewidth=0.9)
         axes.plot([inside], [away[inside]], "o", color=colour, markersize=3)
-    axes.plot([], [], "--", color=style.BLACK, linewidth=0.9, label="certified bound")
     axes.set(xlabel="EM step", ylabel="distance to the fixed point")
-    axes.legend(loc="upper right")
     style.panel_title(axes, "a", "runs from k-means++")
 
 
@@ -79,11 +77,13 @@ def draw_rates(axes: Axes, room: Axes) -> None:
     for instance, (colour, _) in DRAWN.items():
         found = certificate(instance)
         betas = rates(instance, found)
-        axes.semilogx(RADII, betas, color=colour, marker="o", markersize=2.5)
+        axes.semilogx(RADII, betas, color=colour, marker="o", markersize=2.5, label=instance.data)
         axes.plot([float(found.rho)], [float(found.beta)], "s", color=colour, markersize=4, fillstyle="none")
         room.loglog(RADII, (1 - betas) * RADII, color=colour)
         room.axhline(float(found.s), color=colour, linestyle=":", linewidth=0.9)
         room.plot([float(found.rho)], [float((1 - found.beta) * found.rho)], "s", color=colour, fillstyle="none")
+    axes.plot([], [], "--", color=style.BLACK, linewidth=0.9, label="bound in (a)")
+    axes.legend(loc="lower left", bbox_to_anchor=(0.02, 0.1), borderaxespad=0, labelspacing=0.3)
     axes.set(xlabel="radius ρ", ylabel="β", ylim=(0, 1))
     room.set(xlabel="radius ρ", ylabel="(1 − β)ρ, and s (dotted)")
     style.panel_title(axes, "b", "contraction certified")
