@@ -94,6 +94,17 @@ def test_the_same_seed_keeps_the_same_bytes_and_only_what_is_better(tmp_path, mo
     assert "no bound is violated" in capsys.readouterr().out
 
 
+def test_what_is_written_alike_is_not_better(tmp_path, monkeypatch):
+    """The file holds six digits; a find that beats it in the seventh leaves it as it is."""
+    monkeypatch.setattr(kept, "WORST", tmp_path)
+    known = falsify.Found("gradient", {"x": np.full(2, 0.5)}, 0.12345641, 0.8765435, "")
+    assert falsify._keep(PARABOLA, {"gradient": known}, {"seed": 3})[1] == []
+    first = (tmp_path / "parabola.json").read_bytes()
+    for slack, better in ((0.1234560, False), (0.1234555, True)):
+        falsify._keep(PARABOLA, {"gradient": replace(known, slack=slack)}, {"seed": 4})
+        assert ((tmp_path / "parabola.json").read_bytes() != first) is better
+
+
 def test_a_violation_is_told_by_the_exit_code(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(kept, "WORST", tmp_path)
     false = replace(PARABOLA, judge=lambda found, factor: judge(found, factor, top=0.2))

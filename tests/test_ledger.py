@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from theory_checks import __main__ as command
-from theory_checks import ledger
+from theory_checks import ledger, running
 from theory_checks.ledger import Statement, Verdict, closure, compare, require, rest
 from theory_checks.running import load_statements
 
@@ -210,6 +210,24 @@ def test_a_check_is_asked_for_all_its_instances_only_if_it_has_more() -> None:
         "plain",
         "plain",
     ]
+
+
+def test_rows_are_run_as_asked(monkeypatch) -> None:
+    def check(rng, *, full: bool = False):
+        yield require(True, f"{rng.integers(1 << 30)} {full}")
+
+    def seen(rng, *, full: bool = False, broken: bool = False):
+        for v in check(rng, full=full):
+            yield compare(2.0 if broken else 0.5, 1.0, v.instance)
+
+    made = Statement("seen", "", "ours", "certified", seen)
+    made.control("broken", broken=True)
+    monkeypatch.setitem(ledger.REGISTRY, "seen", made)
+    for seed, full in ((0, False), (5, False), (5, True)):
+        (row,) = running.run(["seen"], seed, full, 1)
+        (wanted,) = made.verdicts(seed, full)
+        assert row.tightest == wanted.instance
+        assert str(full) in row.tightest
 
 
 def test_a_row_counts_tight_bounds_bits_and_the_kept_instance() -> None:

@@ -197,6 +197,11 @@ def attacked(attack: Attack, seed: int, steps: int, restarts: int) -> dict[str, 
     return best
 
 
+def written(slack: float) -> str:
+    """The slack as the file of a kept instance says it; two finds are compared as they are written."""
+    return f"{slack:.6g}"
+
+
 def content(attack: Attack, found: Found, searched_with: Mapping[str, int]) -> bytes:
     """The file of a kept instance, with what finds it again; floats as Python writes them, which is exact."""
     fields = {
@@ -204,7 +209,7 @@ def content(attack: Attack, found: Found, searched_with: Mapping[str, int]) -> b
         "setting": attack.setting,
         "method": found.method,
         **searched_with,
-        "slack": f"{found.slack:.6g}",
+        "slack": written(found.slack),
         "exceeds": found.exceeds,
         "instance": {name: values.tolist() for name, values in found.instance.items()},
     }
@@ -263,7 +268,7 @@ def _keep(attack: Attack, found: Mapping[str, Found], searched_with: Mapping[str
     """Write the best instance if it is better than what is kept; the table's line, and refutations."""
     before = kept.read(attack.bound)
     best = min(found.values(), key=lambda one: one.slack, default=None)
-    if best is not None and (before is None or best.slack < float(before["slack"])):
+    if best is not None and (before is None or float(written(best.slack)) < float(before["slack"])):
         kept.WORST.mkdir(exist_ok=True)
         write_all({kept.WORST / f"{attack.bound}.json": content(attack, best, searched_with)})
     now = kept.read(attack.bound)

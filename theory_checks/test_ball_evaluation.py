@@ -155,7 +155,8 @@ def ball_evaluation_row(
 def tight_instances(rng: np.random.Generator) -> Iterator[Instance]:
     """Only coordinate 0 is a ball, and each of its effects goes to a coordinate of its own: nothing hides a fault.
 
-    Coordinates x, 1, key, value, relu, softmax. x lies on breakpoints; a head asks with x and reads exact values.
+    Coordinates x, 1, key, value, relu, softmax. x lies on breakpoints; a head asks with x and reads exact values. Keys
+    are ±1, so that at the corners (U, U) and (L, L) all scores move alike, and a softmax of these does not move at all.
     """
     for units in (2, 11):
         breaks = rng.choice(np.arange(-8, 9), units, replace=False) / 8
@@ -166,6 +167,7 @@ def tight_instances(rng: np.random.Generator) -> Iterator[Instance]:
         layer = TransformerLayer(attention, MlpLayer(torch.from_numpy(w1), torch.from_numpy(w2)))
         tokens = rng.standard_normal((7, 6))
         tokens[:, 0], tokens[:, 1], tokens[:, 4:] = np.resize(breaks, 7), 1.0, 0.0
+        tokens[:, 2] = np.resize([1.0, -1.0], 7)
         yield Instance(f"tight, {units} units", Transformer([layer], (0,)), torch.from_numpy(tokens))
 
 
