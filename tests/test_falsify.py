@@ -97,7 +97,7 @@ def test_the_same_seed_keeps_the_same_bytes_and_only_what_is_better(tmp_path, mo
 def test_what_is_written_alike_is_not_better(tmp_path, monkeypatch):
     """The file holds six digits; a find that beats it in the seventh leaves it as it is."""
     monkeypatch.setattr(kept, "WORST", tmp_path)
-    known = falsify.Found("gradient", {"x": np.full(2, 0.5)}, 0.12345641, 0.8765435, "")
+    known = falsify.Found("gradient", 0.12345641, 0.8765435, {"x": np.full(2, 0.5)})
     assert falsify._keep(PARABOLA, {"gradient": known}, {"seed": 3})[1] == []
     first = (tmp_path / "parabola.json").read_bytes()
     for slack, better in ((0.1234560, False), (0.1234555, True)):

@@ -183,7 +183,8 @@ def test_every_statement_is_well_formed() -> None:
     for id, made in ledger.REGISTRY.items():
         assert made.id == id
         assert made.statement, id
-        assert made.controls, id
+        assert made.controls or made.claim == "no claim", id
+        assert made.note or made.claim == "no claim", id
     closure(ledger.REGISTRY, ledger.REGISTRY)
 
 
@@ -216,12 +217,12 @@ def test_rows_are_run_as_asked(monkeypatch) -> None:
     def check(rng, *, full: bool = False):
         yield require(True, f"{rng.integers(1 << 30)} {full}")
 
-    def seen(rng, *, full: bool = False, broken: bool = False):
+    def seen(rng, *, full: bool = False, wrong: bool = False):
         for v in check(rng, full=full):
-            yield compare(2.0 if broken else 0.5, 1.0, v.instance)
+            yield compare(2.0 if wrong else 0.5, 1.0, v.instance)
 
     made = Statement("seen", "", "ours", "certified", seen)
-    made.control("broken", broken=True)
+    made.control("wrong", wrong=True)
     monkeypatch.setitem(ledger.REGISTRY, "seen", made)
     for seed, full in ((0, False), (5, False), (5, True)):
         (row,) = running.run(["seen"], seed, full, 1)
@@ -240,6 +241,15 @@ def test_a_row_counts_tight_bounds_bits_and_the_kept_instance() -> None:
 
     row = Statement("row", "", "ours", "certified", check).row(with_controls=False)
     assert (row.bounded, row.tight, row.bits, row.kept_slack, row.least_slack) == (3, 2, 512, 0.25, 0.25)
+
+
+def test_what_claims_nothing_says_so(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(ledger, "REGISTRY", {})
+    ledger.no_claim("remark-x", "Remark X", "Remark X", "A figure of speech.")
+    row = ledger.REGISTRY["remark-x"].row()
+    assert (row.status, row.evidence, row.reason) == ("no claim", "none", "A figure of speech.")
+    assert sum(row.counts.values()) == 0
+    assert "remark-x is no claim: A figure of speech." in command.table([row])
 
 
 def test_certified_leaves_out_what_is_graded_otherwise_and_is_not_rested_on(capsys) -> None:

@@ -12,18 +12,19 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite, isnan
+from pathlib import Path
 from typing import Any, Literal
 from zlib import crc32
 
 import numpy as np
 import pytest
 
-Evidence = Literal["exact", "certified", "sampled", "rate"]
+Evidence = Literal["exact", "certified", "sampled", "rate", "none"]
 Text = Literal["verbatim", "recovered", "ours"]
 Outcome = Literal["holds", "refuted", "not applicable", "vacuous", "undecided"]
-Status = Literal["holds", "refuted", "undecided", "open", "failed"]
+Status = Literal["holds", "refuted", "undecided", "open", "failed", "no claim"]
 
-EVIDENCE: tuple[Evidence, ...] = ("exact", "certified", "sampled", "rate")  # strongest first
+EVIDENCE: tuple[Evidence, ...] = ("exact", "certified", "sampled", "rate", "none")  # strongest first
 OUTCOMES: tuple[Outcome, ...] = ("holds", "refuted", "not applicable", "vacuous", "undecided")
 TIGHT = 0.9  # slack up to which a bound is within 10 x of the error
 
@@ -74,10 +75,14 @@ class Row:
     id: str
     statement: str
     source: str
+    paper: list[str]  # the paper's numbered statements that the row checks, or checks a part of
+    note: str  # stem of its page in proofs_notes/
+    figure: str  # stem of its figure in figures/; empty if there is none
     text: Text
     evidence: Evidence
     status: Status
     counts: dict[str, int]
+    slacks: list[float]  # of all instances that have a bound to be close to
     least_slack: float | None
     tightest: str  # the instance with the least slack
     bounded: int  # instances that hold and have a bound to be close to
@@ -94,7 +99,11 @@ class Row:
 
 @dataclass
 class Statement:
-    """A statement with its address, its check and its controls; `claim` is the status that we expect of it."""
+    """A statement with its address, its check and its controls; `claim` is the status that we expect of it.
+
+    `paper` names the paper's numbered statements that it checks, or a part of which it checks; `note` and `figure`
+    are the stems of its page and of its figure, by default those of the check's module.
+    """
 
     id: str
     source: str
@@ -103,6 +112,9 @@ class Statement:
     check: Check
     depends_on: Sequence[str] = ()
     claim: Status = "holds"
+    paper: Sequence[str] = ()
+    note: str = ""
+    figure: str = ""
     controls: dict[str, dict[str, Any]] = field(default_factory=dict)
     repairs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -151,10 +163,14 @@ class Statement:
             self.id,
             self.statement,
             self.source,
+            list(self.paper),
+            self.note,
+            self.figure,
             self.text,
             self.evidence,
             _status(counted),
             {outcome: counted[outcome] for outcome in OUTCOMES},
+            [v.slack for v in judged if v.slack is not None],
             None if tightest is None else tightest.slack,
             "" if tightest is None else tightest.instance,
             sum(v.outcome == "holds" for v in judged),
@@ -168,6 +184,9 @@ class Statement:
             "",
             0.0,
         )
+        if self.claim == "no claim":
+            row.status, row.reason = "no claim", self.statement
+            return row
         missed = [c["broken"] for c in row.negative_controls if not c["rejected"]]
         missed += [r["mended"] for r in row.repairs if not r["accepted"]]
         if row.status != self.claim:
@@ -193,6 +212,17 @@ class Statement:
 
 
 REGISTRY: dict[str, Statement] = {}
+ROOT = Path(__file__).parents[1]
+
+
+def no_claim(id: str, source: str, paper: str, why: str, note: str = "") -> None:
+    """Register a numbered statement of the paper that claims nothing that could be checked, and say why."""
+
+    def nothing(rng: np.random.Generator) -> Iterator[Verdict]:
+        return iter(())
+
+    nothing.__doc__ = why
+    REGISTRY[id] = Statement(id, source, "recovered", "none", nothing, claim="no claim", paper=(paper,), note=note)
 
 
 def statement(
@@ -202,13 +232,24 @@ def statement(
     evidence: Evidence,
     depends_on: Sequence[str] = (),
     claim: Status = "holds",
+    paper: Sequence[str] = (),
+    note: str | None = None,
+    figure: str | None = None,
 ) -> Callable[[Check], Statement]:
-    """Turn a check into a registered Statement; its docstring is the statement's text."""
+    """Turn a check into a registered Statement; its docstring is the statement's text.
+
+    The stem of its note is that of the check's module, and that of its figure is the note's, where there is such a
+    file; `note` and `figure` name others.
+    """
 
     def register(check: Check) -> Statement:
         if id in REGISTRY and REGISTRY[id].check.__module__ != check.__module__:
             raise ValueError(f"two statements are called {id!r}")
-        REGISTRY[id] = Statement(id, source, text, evidence, check, depends_on, claim)
+        page = check.__module__.rpartition(".")[2].removeprefix("test_") if note is None else note
+        page = page if (ROOT / "proofs_notes" / f"{page}.md").is_file() else ""
+        drawn = page if figure is None else figure
+        drawn = drawn if (ROOT / "figures" / f"{drawn}.py").is_file() else ""
+        REGISTRY[id] = Statement(id, source, text, evidence, check, depends_on, claim, paper, page, drawn)
         return REGISTRY[id]
 
     return register

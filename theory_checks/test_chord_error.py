@@ -21,7 +21,7 @@ Share = tuple[sympy.Expr, sympy.Expr]
 SHARE: Share = (sympy.Rational(1, 6), sympy.Rational(1, 3))
 
 
-@statement("chord-error", source="g(r) ≤ r²/8, section 3", text="ours", evidence="certified")
+@statement("chord-error", source="g(r) ≤ r²/8, section 3", text="ours", evidence="certified", note="lemma_f4")
 def chord_error_bound(
     rng: np.random.Generator, *, bound: Callable[[Any], Any] = lambda r: r * r / 8, share: Share = SHARE
 ) -> Iterator[Verdict]:

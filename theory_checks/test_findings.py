@@ -48,6 +48,7 @@ def entering(before: Parameters, after: Parameters) -> np.ndarray:
     text="ours",
     evidence="certified",
     claim="refuted",
+    note="m_step",
 )
 def m_step_entering_weight(
     rng: np.random.Generator, *, weights: Choice = entering, scale: float = 1.0
@@ -88,6 +89,7 @@ def from_start(radius: flint.arb, mean: flint.arb, weight: flint.arb) -> flint.a
     text="ours",
     evidence="certified",
     claim="refuted",
+    note="em_step",
 )
 def paper_floor_from_start(
     rng: np.random.Generator, *, log_a: Callable[[flint.arb, flint.arb, flint.arb], flint.arb] = from_start
