@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo test lint types unit checks certify figures bench clean
+.PHONY: demo test lint types unit checks certify sweep figures bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m constructions.em_transformer --layers 6
@@ -28,6 +28,11 @@ checks: $(VENV)/installed
 
 certify: $(VENV)/installed
 	$(BIN)/python -m theory_checks --certified --jobs 2
+
+sweep: $(VENV)/installed
+	$(BIN)/python -m theory_checks.sweeps --only calibration --jobs 2
+	$(BIN)/python -m theory_checks.calibration
+	$(BIN)/python -m theory_checks.sweeps --jobs 2
 
 figures: $(VENV)/installed
 	$(BIN)/python -m figures

@@ -45,7 +45,10 @@ def run_command(body: Callable[[], int]) -> int:
 
 
 class Progress:
-    """`progress(done, of)` shows how far a long run is, on standard error, at most every two seconds."""
+    """`progress(done, of)` shows how far a long run is, on standard error, at most every two seconds.
+
+    Where the parts are of unequal cost, `progress(done, of, share)` with the share of the work that is done.
+    """
 
     def __init__(self, what: str, interval: float = 2.0) -> None:
         self.what, self.interval = what, interval
@@ -55,13 +58,13 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __call__(self, done: int, of: int) -> None:
+    def __call__(self, done: int, of: int, share: float | None = None) -> None:
         """Report, unless the last report is recent."""
         now = time.monotonic()
         if now - self.shown < self.interval:
             return
         self.shown = now
-        left = (now - self.began) / done * (of - done)
+        left = (now - self.began) * (1 / (done / of if share is None else share) - 1)
         text = f"{self.what} {done} of {of}, about {left:.0f} s left"
         print(
             f"\r{text}\x1b[K" if self.live else text,

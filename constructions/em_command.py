@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from constructions import em_precision, em_report, outputs
+from constructions import em_claims, em_precision, em_report, outputs
 from constructions.command_line import Parser, Progress, run_command
 from constructions.datasets import (
     BUNDLED,
@@ -133,7 +133,8 @@ def _run(options: argparse.Namespace) -> int:
     print(em_report.tables(result, data, content, execution), file=report)
     entry = em_report.construction_entry(em, options.tolerance)
     draw, output = lambda: _picture(result), lambda: result.output
-    outputs.write(options, content, draw, em.transformer, entry, result.tokens, output)
+    claimed = partial(em_claims.claimed, result)
+    outputs.write(options, content, draw, em.transformer, entry, result.tokens, output, claimed)
     return 0
 
 

@@ -64,6 +64,7 @@ class EmRun:
     diameter: float
     diameter_kind: str
     tokens: Float[np.ndarray, "N D"]  # encoded input, as the dtype holds it
+    before: Stream  # before the last EM step
     last: Stream  # after the last layer
     plan: Plan | None  # how it was executed; None: literally
 
@@ -95,7 +96,7 @@ def run(
     log_weights, means = np.log(entering.weights), entering.means  # of exact EM from the start
     reports, stopped, spread = [], "", (0.0, 0.0)
     made = plan(em.transformer, tokens) if execution == "structured" else None
-    last = Stream.dense(tokens)
+    before = last = Stream.dense(tokens)
     for done, last in enumerate(streams(em.transformer, tokens, made), start=1):
         progress(done, len(em.transformer.schedule))
         if done % 2:
@@ -108,7 +109,8 @@ def run(
         report = judge_step(em, x, entering, estimate, reference, done // 2, diameter, stopped, spread)
         reports.append(report)
         entering, spread = estimate, copies_spread(mu, pi, estimate)
-    return EmRun(em, x, start, tuple(reports), diameter, kind, held, last, made)
+        before = last if done < len(em.transformer.schedule) else before
+    return EmRun(em, x, start, tuple(reports), diameter, kind, held, before, last, made)
 
 
 def copies_spread(mu: Float[np.ndarray, "N d"], pi: Float[np.ndarray, "N K"], estimate: Mixture) -> tuple[float, float]:

@@ -16,14 +16,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from constructions import weights_file
+from constructions import claims, weights_file
 from constructions.command_line import Parser, require_writable, write_all
 from constructions.errors import InputError
 from constructions.execution_plan import Plan
 from constructions.transformer import Transformer
 
+Claimed = tuple[list[dict[str, Any]], dict[str, np.ndarray]]
+"""Entries of claims.json, and the arrays that they name by file."""
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
-EXPORTED = ("transformer.safetensors", "input.npy", "output.npy", "result.json")
+EXPORTED = ("transformer.safetensors", "input.npy", "output.npy", "result.json", claims.NAME)
+ARRAYS = ("before_last_step.npy", "pooling.npy")  # that some claims name
 LARGEST_LAYERS = 10_000
 PRECISIONS = 16, 2**16  # the fewest and the most bits of a ball
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "safetensors")
@@ -51,7 +54,8 @@ def add_options(parser: Parser, figure: str) -> None:
         "--export",
         type=Path,
         metavar="DIR",
-        help="write transformer.safetensors, input.npy, output.npy, result.json",
+        help="write transformer.safetensors, input.npy, output.npy, result.json, and claims.json with what it names: "
+        "`python -m theory_checks verify DIR` checks them",
     )
     parser.add_argument(
         "--json",
@@ -79,7 +83,7 @@ def require(options: argparse.Namespace) -> None:
         raise InputError(f"--figure is {str(options.figure)!r}; it must end in .png")
     paths = [Path(options.json)] if options.json not in (None, "-") else []
     paths += [options.figure] if options.figure is not None else []
-    exported = [options.export / name for name in EXPORTED] if options.export is not None else []
+    exported = [options.export / name for name in EXPORTED + ARRAYS] if options.export is not None else []
     once: set[Path] = set()
     for path in paths + exported:
         if path.absolute() in once:
@@ -119,23 +123,28 @@ def write(
     entry: dict[str, Any],
     tokens: np.ndarray,
     output: Callable[[], np.ndarray],
+    claimed: Callable[[], Claimed],
 ) -> None:
     """The files that the options ask for, and nothing that they do not.
 
-    `entry` is what the weights file says of itself, never of data. `tokens` (N×D) went in, `output` is what came out.
+    `entry` is what the weights file says of itself, never of data. `tokens` (N×D) went in, `output` is what came out,
+    `claimed` are the claims and the arrays that they name.
     """
     files: dict[Path, bytes] = {}
     if options.figure is not None:
         files[options.figure] = draw()
     if options.export is not None:
         stored = np.float64 if options.dtype == "float64" else np.float32
+        listed, arrays = claimed()
         contents = (
             weights_file.serialise(transformer, entry),
             npy(tokens.astype(stored)),
             npy(output().astype(stored)),
             _encoded(content).encode(),
+            _encoded({"format": claims.FORMAT, "claims": listed}).encode(),
         )
         files |= {options.export / name: part for name, part in zip(EXPORTED, contents, strict=True)}
+        files |= {options.export / name: npy(array.astype(stored)) for name, array in arrays.items()}
     write_result(options, content, files)
 
 

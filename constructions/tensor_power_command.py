@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from constructions import outputs, tensor_power_precision, tensor_power_report
+from constructions import outputs, tensor_power_claims, tensor_power_precision, tensor_power_report
 from constructions.command_line import Parser, Progress, run_command
 from constructions.errors import InputError
 from constructions.normalisation import normalisation, require_representable
@@ -106,7 +106,8 @@ def _run(options: argparse.Namespace) -> int:
     print(tensor_power_report.tables(result, layers, content, execution), file=report)
     entry = tensor_power_report.construction_entry(model)
     draw, output = lambda: _picture(result), lambda: result.output
-    outputs.write(options, content, draw, model.transformer, entry, result.tokens, output)
+    claimed = partial(tensor_power_claims.claimed, result)
+    outputs.write(options, content, draw, model.transformer, entry, result.tokens, output, claimed)
     return 0
 
 

@@ -12,8 +12,12 @@ from matplotlib.figure import Figure
 from constructions.command_line import Parser, require_writable, run_command, write_all
 from constructions.errors import InputError
 from figures import (
+    comparison,
+    dependencies,
     em_run,
     em_step,
+    gradient_step,
+    lemma_f2,
     lemma_f4,
     m_step,
     precision_map,
@@ -23,12 +27,23 @@ from figures import (
     style,
     tensor_power,
     tensor_rounding,
+    theorem_f1_errors,
+    theorem_f1_plateau,
+    theorem_f1_rate,
+    theorem_f2,
     theorem_f6,
     theorem_g8,
 )
 
 HERE = Path(__file__).parent
 FIGURES: dict[str, Callable[[], Figure]] = {
+    "theorem_f1_rate": theorem_f1_rate.figure,
+    "theorem_f1_plateau": theorem_f1_plateau.figure,
+    "theorem_f1_errors": theorem_f1_errors.figure,
+    "theorem_f2": theorem_f2.figure,
+    "lemma_f2": lemma_f2.figure,
+    "comparison": comparison.figure,
+    "dependencies": dependencies.figure,
     "lemma_f4": lemma_f4.figure,
     "m_step": m_step.figure,
     "em_step": em_step.figure,
@@ -41,6 +56,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "remark_g2": remark_g2.figure,
     "remark_g3": remark_g3.figure,
     "tensor_power": tensor_power.figure,
+    "gradient_step": gradient_step.figure,
 }
 
 
@@ -54,7 +70,8 @@ def parser() -> Parser:
     width = max(map(len, FIGURES))
     p = Parser(
         prog="python -m figures",
-        description="Redraw the figures from nothing but the constructions: every number in them is computed.",
+        description="Redraw the figures: every number in them is computed, from the constructions or from a results "
+        "file that a command of this project wrote (figures/*.sqlite, figures/*.json).",
         epilog="figures:\n" + "\n".join(f"  {name:{width}s}  {title(name)}" for name in FIGURES),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

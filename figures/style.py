@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import textwrap
+from collections.abc import Sequence
 from math import isfinite
 
 import matplotlib.style
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 # The eight colours of Okabe & Ito, which remain distinct in all common kinds of colour blindness.
@@ -65,6 +67,12 @@ def caption(figure: Figure, text: str) -> None:
 def panel_title(axes: Axes, letter: str, text: str) -> None:
     """(a) and what the panel shows, left-aligned."""
     axes.set_title(f"({letter}) {text}", loc="left")
+
+
+def plain_ticks(axis: Axis, values: Sequence[float]) -> None:
+    """Ticks at these values of a logarithmic axis, written out."""
+    axis.set_ticks(values, [f"{value:g}" for value in values])
+    axis.set_ticks([], minor=True)
 
 
 def number(value: float, digits: int = 1) -> str:

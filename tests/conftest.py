@@ -129,3 +129,13 @@ def csv(tmp_path: Path, rng: np.random.Generator) -> Path:
     samples = centres[rng.integers(2, size=53)] + 0.4 * rng.standard_normal((53, 2))
     np.savetxt(path, samples, delimiter=",", header="a,b", comments="", fmt="%.17g")
     return path
+
+
+@pytest.fixture(scope="session")
+def saved_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a few fast checks, one of them refuted, saved by the command itself."""
+    from theory_checks.__main__ import main
+
+    path = tmp_path_factory.mktemp("run") / "run.json"
+    assert main(["p2", "lemma-f6", "m-step-entering-weight", "--json", str(path)]) == 0
+    return path

@@ -71,6 +71,15 @@ def test_progress_is_quiet_until_a_run_is_long(capsys):
     assert last.startswith("layer 4 of 4, about 0 s left")
 
 
+def test_time_left_by_the_share_of_the_work(capsys):
+    """30 s for the costliest part: as much as 3/4 of the work, or 1/4 of the parts."""
+    for share, left in (((0.75,), 10), ((), 90)):
+        with Progress("cell", interval=0) as progress:
+            progress.began -= 30
+            progress(1, 4, *share)
+        assert capsys.readouterr().err == f"cell 1 of 4, about {left} s left\n"
+
+
 def test_destinations_are_checked_before_any_work(tmp_path):
     require_writable(tmp_path / "new.json")
     with pytest.raises(InputError, match="is a directory"):

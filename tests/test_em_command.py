@@ -11,6 +11,7 @@ import pytest
 from constructions import em_command
 from constructions.algorithms.em import log_em_step
 from constructions.datasets import load_bundled
+from constructions.outputs import EXPORTED
 from constructions.rounding_error import gamma
 
 KEYS = {
@@ -97,9 +98,10 @@ def test_the_same_seed_gives_the_same_bytes(em_command, tmp_path):
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
         assert em_command(*arguments, "--seed", seed, "--export", tmp_path / name).code == 0
         contents.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
-    assert set(contents[0]) == {"transformer.safetensors", "input.npy", "output.npy", "result.json"}
+    assert set(contents[0]) == {*EXPORTED, "pooling.npy"}
     assert contents[0] == contents[1]
-    assert {name for name in contents[0] if contents[0][name] == contents[2][name]} == {"transformer.safetensors"}
+    same = {name for name in contents[0] if contents[0][name] == contents[2][name]}
+    assert same == {"transformer.safetensors", "pooling.npy"}
 
 
 def test_a_single_precision_run_holds(result):

@@ -141,7 +141,7 @@ def test_same_seed_same_row() -> None:
 def test_command_writes_the_closure(tmp_path, capsys) -> None:
     path = tmp_path / "ledger.json"
     assert command.main(["corollary-f1", "--seed", "5", "--json", str(path)]) == 0
-    rows = json.loads(path.read_text())
+    rows = json.loads(path.read_text())["rows"]
     assert [row["id"] for row in rows] == ["corollary-f1", "lemma-f7"]
     wanted = {"id", "statement", "source", "text", "evidence", "status", "counts", "least_slack", "depends_on"}
     assert wanted | {"negative_controls", "tight", "bits", "kept_slack"} <= rows[0].keys()
@@ -193,7 +193,7 @@ def test_rows_from_several_processes_are_those_of_one(tmp_path, capsys) -> None:
     for jobs, path in enumerate(paths, start=1):
         assert command.main(["corollary-f1", "--certified", "--jobs", str(jobs), "--json", str(path)]) == 0
         assert "all instances of the certified rows and of what they rest on: " in capsys.readouterr().out
-    one, two = ([{**row, "seconds": 0} for row in json.loads(path.read_text())] for path in paths)
+    one, two = ([{**row, "seconds": 0} for row in json.loads(path.read_text())["rows"]] for path in paths)
     assert one == two
 
 
@@ -249,7 +249,7 @@ def test_what_claims_nothing_says_so(monkeypatch, capsys) -> None:
     row = ledger.REGISTRY["remark-x"].row()
     assert (row.status, row.evidence, row.reason) == ("no claim", "none", "A figure of speech.")
     assert sum(row.counts.values()) == 0
-    assert "remark-x is no claim: A figure of speech." in command.table([row])
+    assert "remark-x makes no claim: A figure of speech." in command.table([row])
 
 
 def test_certified_leaves_out_what_is_graded_otherwise_and_is_not_rested_on(capsys) -> None:

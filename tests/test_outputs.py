@@ -59,12 +59,14 @@ def test_every_command_has_the_same_options():
         ({"export": Path("DIR/file")}, "which is not a directory"),
         ({"export": Path("DIR/absent/export")}, "there is no directory"),
         ({"export": Path("DIR/taken")}, r"output\.npy' cannot be written: it is a directory"),
+        ({"export": Path("DIR/claimed")}, r"pooling\.npy' cannot be written: it is a directory"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else None,
 )
 def test_what_will_not_do_is_refused_before_any_work(given, message, tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "taken" / "output.npy").mkdir(parents=True)
+    (tmp_path / "claimed" / "pooling.npy").mkdir(parents=True)
     texts = {key: x for key, x in given.items() if isinstance(x, str | Path)}
     placed = given | {key: type(x)(str(x).replace("DIR", str(tmp_path))) for key, x in texts.items()}
     before = sorted(tmp_path.rglob("*"))
@@ -99,18 +101,21 @@ def test_everything_that_was_asked_for_is_written(dtype, stored, tmp_path, capsy
     tokens, output = np.arange(12.0).reshape(3, 4) / 8, -np.arange(12.0).reshape(3, 4) / 4
     content = {"b": 0.1, "a": [None, "é"]}
     chosen = options(dtype=dtype, json=str(tmp_path / "r.json"), figure=tmp_path / "f.png", export=tmp_path / "new")
+    claim, entry = {"name": "c", "reference": "pooling.npy", "bound": 0.1}, {"name": "x", "max_dim": 3}
+    claimed = [claim], {"pooling.npy": -tokens}
     outputs.write(
-        chosen, content, lambda: b"picture", model.transformer, {"name": "x", "max_dim": 3}, tokens, lambda: output
+        chosen, content, lambda: b"picture", model.transformer, entry, tokens, lambda: output, lambda: claimed
     )
     assert capsys.readouterr() == ("", "")
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    assert files == {"r.json", "f.png", *(f"new/{name}" for name in outputs.EXPORTED)}
+    assert files == {"r.json", "f.png", *(f"new/{name}" for name in (*outputs.EXPORTED, "pooling.npy"))}
+    assert json.loads((tmp_path / "new" / "claims.json").read_text()) == {"format": 1, "claims": [claim]}
     text = (tmp_path / "r.json").read_text()
     assert json.loads(text) == content
     assert text == (tmp_path / "new" / "result.json").read_text()
     assert text.endswith("}\n")
     assert (tmp_path / "f.png").read_bytes() == b"picture"
-    for name, array in (("input", tokens), ("output", output)):
+    for name, array in (("input", tokens), ("output", output), ("pooling", -tokens)):
         loaded = np.load(tmp_path / "new" / f"{name}.npy")
         assert loaded.dtype == np.dtype(stored)
         assert np.array_equal(loaded, array)
@@ -124,15 +129,16 @@ def test_only_what_was_asked_for_is_made(tmp_path, capsys):
     """Standard output is JSON alone; no picture is drawn, nothing else is written."""
     model, content = build(3, 1).transformer, {"a": 1}
     for chosen in (options(json="-"), options()):
-        outputs.write(chosen, content, pytest.fail, model, {}, np.zeros((1, 1)), pytest.fail)
+        outputs.write(chosen, content, pytest.fail, model, {}, np.zeros((1, 1)), pytest.fail, pytest.fail)
     assert capsys.readouterr() == ('{\n  "a": 1\n}\n', "")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_result_that_is_no_strict_json_is_a_bug(tmp_path):
     chosen = options(json=str(tmp_path / "r.json"))
+    model = build(3, 1).transformer
     with pytest.raises(ValueError, match="not JSON compliant"):
-        outputs.write(chosen, {"a": np.nan}, pytest.fail, build(3, 1).transformer, {}, np.zeros((1, 1)), pytest.fail)
+        outputs.write(chosen, {"a": np.nan}, pytest.fail, model, {}, np.zeros((1, 1)), pytest.fail, pytest.fail)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,122 +1,183 @@
-"""`python -m theory_checks`: run the checks and print the ledger."""
+"""`python -m theory_checks`: run the checks, or read a saved run, and print the ledger."""
 
 from __future__ import annotations
 
-import json
+import argparse
+import os
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from constructions.command_line import Parser, Progress, require_writable, run_command, write_all
 from constructions.errors import InputError
-from theory_checks.ledger import REGISTRY, Row, closure, rest
+from theory_checks import run_file
+from theory_checks.latex import latex
+from theory_checks.ledger import REGISTRY, closure, rest
+from theory_checks.run_file import Run
 from theory_checks.running import load_statements, run
+from theory_checks.tables import markdown, table
 
 LARGEST_JOBS = 64
+OUTPUTS = ("json", "markdown", "latex", "html")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the ledger; 1 when a row is not what we claim or a control is not met, 2 on bad input."""
-    return run_command(lambda: _run(arguments))
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["verify"]:
+        from theory_checks.verify import main as verify
+
+        return verify(given[1:])
+    if given[:1] == ["diff"]:
+        from theory_checks.difference import main as diff
+
+        return diff(given[1:])
+    return run_command(lambda: _run(_options(given)))
 
 
-def _run(arguments: Sequence[str] | None) -> int:
+def _options(given: Sequence[str]) -> argparse.Namespace:
+    """The options, refused before any work where they cannot be met."""
     parser = Parser(
         prog="python -m theory_checks",
         description="Run the executable proofs and print the ledger: every statement with its evidence, its instances "
         "(tight: those that hold with a bound within 10 x of the error), the precision that balls needed, the least "
         "slack (1 - error/bound), that of the worst instance that the falsifier found, and the negative controls.",
         epilog="Status: holds; refuted (by a kept counterexample, a finding); undecided; open (no applicable instance, "
-        "or it rests on something that does not hold); failed (not what we claim). Exit code 1 when a row failed.",
+        "or it rests on something that does not hold); no claim (the paper states nothing that could be checked); "
+        "failed (not what we claim). Exit code 1 when a row failed. Other commands: 'python -m theory_checks diff "
+        "BEFORE.json AFTER.json' compares two runs, 'python -m theory_checks verify DIR' checks an exported "
+        "transformer against the claims it states; --help after either says more.",
     )
     parser.add_argument(
         "ids", nargs="*", metavar="ID", help="statements to check, with all they rest on (default: all)"
     )
     parser.add_argument("--list", action="store_true", help="list the statements without checking them")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of all drawn instances (0)")
+    parser.add_argument("--seed", type=int, metavar="S", help="seed of all drawn instances (0)")
     parser.add_argument(
         "--certified", action="store_true", help="only what is proved by enclosures, on all its instances (minutes)"
     )
-    parser.add_argument("--jobs", type=int, default=1, metavar="J", help="processes (1)")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write the rows as a JSON list")
-    options = parser.parse_args(arguments)
-    if options.seed < 0:
+    parser.add_argument("--jobs", type=int, metavar="J", help="processes (1)")
+    parser.add_argument("--from", type=Path, metavar="PATH", dest="saved", help="read a run that --json saved instead")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="save the run")
+    parser.add_argument("--markdown", type=Path, metavar="PATH", help="write the ledger as a table for GitHub")
+    parser.add_argument("--latex", type=Path, metavar="PATH", help="write the ledger as a table to \\input into LaTeX")
+    parser.add_argument(
+        "--html", type=Path, metavar="DIR", help="write a page to read in a browser: the ledger, notes and figures"
+    )
+    options = parser.parse_args(given)
+    if options.seed is not None and options.seed < 0:
         raise InputError(f"--seed is {options.seed}; it must not be negative")
-    if not 1 <= options.jobs <= LARGEST_JOBS:
+    if options.jobs is not None and not 1 <= options.jobs <= LARGEST_JOBS:
         raise InputError(f"--jobs is {options.jobs}; it must lie between 1 and {LARGEST_JOBS}")
-    if options.json is not None:
+    if options.saved is not None:
+        for name in ("list", "seed", "certified", "jobs", "json"):
+            given_too = getattr(options, name)
+            if given_too is not None and given_too is not False:  # 0 is given
+                raise InputError(f"--from reads a run that is over, so --{name} has nothing to do")
+    written: set[Path] = set()
+    for name in OUTPUTS:
+        path = getattr(options, name)
+        if path is None:
+            continue
         if options.list:
-            raise InputError(f"--list checks nothing, so there is nothing to write to {str(options.json)!r}")
-        require_writable(options.json)
-    load_statements()
-    try:
-        graded = [id for id in sorted(REGISTRY) if not options.certified or REGISTRY[id].evidence == "certified"]
-        ids = closure(options.ids or graded, REGISTRY)
-    except ValueError as error:
-        raise InputError(str(error)) from error
+            raise InputError(f"--list checks nothing, so there is nothing to write to {str(path)!r}")
+        if path.absolute() in written:
+            raise InputError(f"two of the outputs are to be written to {str(path)!r}")
+        written.add(path.absolute())
+        if name == "html":
+            _require_directory(path)
+        else:
+            require_writable(path)
+    return options
+
+
+def _run(options: argparse.Namespace) -> int:
     if options.list:
-        for id in sorted(ids):
-            print(f"{id:24s} {REGISTRY[id].source}\n    {REGISTRY[id].statement}")
+        load_statements()
+        for id in sorted(_ids(options)):
+            made = REGISTRY[id]
+            print(f"{id:24s} {made.source}\n    {made.statement}")
+            addresses = [f"figure {made.figure}"] if made.figure else []
+            addresses += [f"note {made.note}"] if made.note else []
+            if made.paper or addresses:
+                print(f"    [{'; '.join([*made.paper, *addresses])}]")
         return 0
     began = time.monotonic()
+    done = _checked(options) if options.saved is None else _saved(options)
+    files: dict[Path, bytes] = {}
+    if options.json is not None:
+        files[options.json] = run_file.encoded(done)
+    if options.markdown is not None:
+        files[options.markdown] = markdown(done.rows).encode()
+    if options.latex is not None:
+        files[options.latex] = latex(done.rows).encode()
+    if options.html is not None:
+        from theory_checks.report.page import files_of
+
+        files |= {options.html / name: content for name, content in files_of(done).items()}
+    print(table(done.rows))
+    if options.certified:
+        print(f"all instances of the certified rows and of what they rest on: {time.monotonic() - began:.0f} s")
+    write_all(files)
+    if options.html is not None:
+        print(f"page written: {options.html / 'index.html'}")
+    return int(any(row.status == "failed" for row in done.rows))
+
+
+def _ids(options: argparse.Namespace) -> list[str]:
+    """The statements asked for and all they rest on, dependencies first."""
+    try:
+        graded = [id for id in sorted(REGISTRY) if not options.certified or REGISTRY[id].evidence == "certified"]
+        return closure(options.ids or graded, REGISTRY)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def _checked(options: argparse.Namespace) -> Run:
+    """Run the checks."""
+    load_statements()
+    ids = _ids(options)
+    seed = options.seed or 0
     rows = []
     with Progress("statement") as progress:
-        for number, row in enumerate(run(ids, options.seed, options.certified, options.jobs), start=1):
+        for number, row in enumerate(run(ids, seed, options.certified, options.jobs or 1), start=1):
             rows.append(row)
             progress(number, len(ids))
     rows.sort(key=lambda row: ids.index(row.id))
     rest(rows)
-    rows.sort(key=lambda row: row.id)
-    print(table(rows))
-    if options.certified:
-        print(f"all instances of the certified rows and of what they rest on: {time.monotonic() - began:.0f} s")
-    if options.json is not None:
-        content = json.dumps([asdict(row) for row in rows], indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        write_all({options.json: content.encode()})
-    return int(any(row.status == "failed" for row in rows))
+    return Run(seed, options.certified, run_file.libraries(), sorted(rows, key=lambda row: row.id))
 
 
-def table(rows: Sequence[Row]) -> str:
-    """One line a statement, then what is not plainly held, then the headline."""
-    head = (
-        f"{'id':24s} {'text':9s} {'evidence':9s} {'status':9s} {'holds':>6s} {'tight':>6s} {'refuted':>7s} {'n/a':>5s} "
-        f"{'vacuous':>7s} {'undec.':>6s} {'bits':>5s} {'slack':>8s} {'kept':>8s}  controls"
-    )
-    lines = [head, "-" * len(head)]
-    for row in rows:
-        c = row.counts
-        met = sum(control["rejected"] for control in row.negative_controls)
-        lines.append(
-            f"{row.id:24s} {row.text:9s} {row.evidence:9s} {row.status:9s} {c['holds']:6d} {row.tight:6d} "
-            f"{c['refuted']:7d} {c['not applicable']:5d} {c['vacuous']:7d} {c['undecided']:6d} "
-            f"{'-' if row.bits is None else row.bits:>5} {_shown(row.least_slack):>8s} {_shown(row.kept_slack):>8s}  "
-            f"{met} of {len(row.negative_controls)} rejected" + (", repaired" if row.repairs else "")
-        )
-    lines.append("")
-    for row in rows:
-        if row.status == "refuted":
-            lines.append(f"{row.id} is refuted: {row.counterexample}")
-        elif row.status != "holds":
-            lines.append(f"{row.id} is {row.status}" + (f": {row.reason}" if row.reason else ""))
-    counted = Counter(row.status for row in rows)
-    held = Counter(row.evidence for row in rows if row.status == "holds")
-    grades = ", ".join(f"{number} {grade}" for grade, number in held.items())
-    others = ", ".join(f"{number} {status}" for status, number in sorted(counted.items()) if status != "holds")
-    number = counted["holds"]
-    verb = "statement holds" if number == 1 else "statements hold"
-    lines.append(f"{number} {verb} ({grades}); not counted among them: {others or 'none'}")
-    certified = [row for row in rows if row.evidence == "certified"]
-    if certified:
-        bounded, tight = sum(row.bounded for row in certified), sum(row.tight for row in certified)
-        lines.append(f"{tight} of the {bounded} certified inequalities have a bound within 10 x of the error")
-    return "\n".join(lines)
+def _saved(options: argparse.Namespace) -> Run:
+    """Read the run, or what of it was asked for."""
+    done = run_file.load(options.saved)
+    by_id = {row.id: row for row in done.rows}
+    wanted: set[str] = set()
+    waiting = list(options.ids or by_id)
+    while waiting:
+        id = waiting.pop()
+        if id not in by_id:
+            raise InputError(f"{str(options.saved)!r} has no row {id!r}")
+        if id not in wanted:
+            wanted.add(id)
+            waiting += by_id[id].depends_on
+    return Run(done.seed, done.certified, done.libraries, [row for row in done.rows if row.id in wanted])
 
 
-def _shown(slack: float | None) -> str:
-    return "-" if slack is None else f"{slack:.2g}"
+def _require_directory(path: Path) -> None:
+    """Refuse, before any work, what is not a writable directory and cannot become one, and missing packages."""
+    try:
+        import theory_checks.report.page  # noqa: F401 - its packages are an extra
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"--html needs {error.name}, which is not installed; pip install -e '.[report]' -c constraints.txt does it"
+        ) from error
+    if path.exists() and not path.is_dir():
+        raise InputError(f"--html is {str(path)!r}, which is not a directory")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise InputError(f"--html is {str(path)!r}, a directory that is not writable")
+    require_writable(path / "index.html" if path.exists() else path)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ Bound = Callable[[flint.arb], flint.arb]
     text="ours",
     evidence="certified",
     depends_on=("ball-evaluation", "p1", *NETWORKS),
+    paper=("Theorem F.6", "Theorem F.7"),
 )
 def e_step(
     rng: np.random.Generator,

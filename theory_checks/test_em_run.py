@@ -94,6 +94,7 @@ Bound = Callable[[Certificate, flint.arb, int], flint.arb]
     text="ours",
     evidence="certified",
     depends_on=("em-step-floor",),
+    paper=("Theorem F.1", "Theorem 1"),
 )
 def em_run(
     rng: np.random.Generator,

@@ -21,6 +21,7 @@ from theory_checks.subjects import DEMO_CLASS, GRID_CLASS, SMALL_CLASS
     text="ours",
     evidence="certified",
     depends_on=("e-step", "m-step", "one-theta"),
+    paper=("Theorem F.6", "Theorem F.7", "Remark 2"),
 )
 def em_step_floor(
     rng: np.random.Generator,
@@ -74,6 +75,7 @@ def _paper(task_class: TaskClass, tolerance: float) -> BallEm:
     text="ours",
     evidence="certified",
     depends_on=("e-step", "m-step", "one-theta"),
+    paper=("Theorem F.6", "Theorem F.7"),
 )
 def em_step_paper(
     rng: np.random.Generator,

@@ -7,16 +7,19 @@ import io
 import json
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors import safe_open
+from safetensors.numpy import save_file
 
-from constructions import bounds, em_command, rounding_error, tensor_power_command
+from constructions import bounds, claims, em_command, rounding_error, tensor_power_command
 from constructions.em_class import Approximation
-from theory_checks.ledger import Verdict, compare, require, statement
+from theory_checks import verify
+from theory_checks.ledger import Outcome, Verdict, compare, require, statement
 
 Tensors = dict[str, np.ndarray]
 Evaluate = Callable[[Tensors, list[str], list[int], np.ndarray], np.ndarray]
@@ -187,3 +190,105 @@ def _transposed(h: np.ndarray) -> np.ndarray:
 
 
 test_tensor_export, test_tensor_export_controls = tensor_export.tests()
+
+
+Tamper = Callable[[Path], None]
+Command = Callable[[list[str]], int]
+RUNS: tuple[tuple[Command, str], ...] = (
+    (em_command.main, "--layers 6 --samples 30 --tolerance 0.5 --max-dim 4 --max-components 3"),
+    (em_command.main, "--layers 2 --samples 30 --tolerance 0.5 --max-dim 4 --max-components 3 --dtype float32"),
+    (tensor_power_command.main, "--layers 4 --dim 3 --max-dim 5"),
+)
+
+
+@cache
+def exported(command: Command, options: str) -> dict[str, bytes]:
+    """The files that a command exports."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        assert command([*options.split(), "--export", f"{folder}/run"]) == 0
+        return {path.name: path.read_bytes() for path in Path(folder, "run").iterdir()}
+
+
+def as_it_is(folder: Path) -> None:
+    """The export that is written."""
+
+
+def foreign(folder: Path) -> None:
+    """A head without scores, written by hand: in a layer every token gets the mean, which doubles."""
+    folder.mkdir()
+    parts = zip(
+        ("query", "key", "value", "output"), (np.zeros((1, 2)), np.zeros((1, 2)), np.eye(2), np.eye(2)), strict=True
+    )
+    construction = json.dumps({"format": 1, "schedule": [0, 0], "activation": ["softmax"]})
+    tensors = {f"layers.0.attention.0.{name}": matrix for name, matrix in parts}
+    save_file(tensors, folder / "transformer.safetensors", metadata={"construction": construction})
+    np.save(folder / "input.npy", np.array([[1.0, 2], [4, 0], [1, 1]]))
+    entry = {"name": "token 1 + 3 means", "tokens": [1], "reference": [[10, 3]], "bound": 1e-12}
+    (folder / "claims.json").write_text(json.dumps({"format": 1, "claims": [entry]}))
+
+
+@statement(
+    "verify",
+    source="Definitions 4-8, claims.json",
+    text="ours",
+    evidence="certified",
+    depends_on=("ball-evaluation",),
+)
+def verify_exports(rng: np.random.Generator, *, tamper: Tamper = as_it_is) -> Iterator[Verdict]:
+    """What exports state of input, output, read-out and bound is true of the exact function of their weights, which
+    balls enclose; `verify` sees it where it is false.
+    """
+    with tempfile.TemporaryDirectory() as top:
+        for number, (command, options) in enumerate(RUNS):
+            Path(top, str(number)).mkdir()
+            for name, content in exported(command, options).items():
+                Path(top, str(number), name).write_bytes(content)
+        foreign(Path(top, "foreign"))
+        for folder in sorted(Path(top).iterdir()):
+            tamper(folder)
+            for found in verify.verify(*claims.read(folder)):
+                outcome: Outcome = "refuted" if found.verdict == "false" else found.verdict
+                if outcome == "holds" and found.evidence == "sampled":
+                    outcome = "undecided"
+                yield Verdict(outcome, f"{folder.name}: {found.name}", found.slack, found.bits)
+
+
+def _scaled(name: str, factor: float) -> Tamper:
+    """One tensor of the EM exports times a factor."""
+
+    def change(folder: Path) -> None:
+        tensors, construction = stored(folder / "transformer.safetensors")
+        if name in tensors and folder.name in ("0", "1"):
+            tensors[name] = factor * tensors[name]
+            metadata = {"construction": json.dumps(construction)}
+            save_file(tensors, folder / "transformer.safetensors", metadata=metadata)
+
+    return change
+
+
+def _moved(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Tamper:
+    """Another array in a file, where there is such a file."""
+
+    def replace(folder: Path) -> None:
+        if (folder / name).is_file():
+            np.save(folder / name, change(np.load(folder / name)))
+
+    return replace
+
+
+def _lowered(folder: Path) -> None:
+    """Bounds of a millionth."""
+    content = json.loads((folder / "claims.json").read_text())
+    for entry in content["claims"]:
+        entry["bound"] = (1e-6 * np.array(entry["bound"])).tolist()
+    (folder / "claims.json").write_text(json.dumps(content))
+
+
+verify_exports.control("a query times 1.5", tamper=_scaled("layers.0.attention.0.query", 1.5))
+verify_exports.control("a relative 1e-6 in the values", tamper=_scaled("layers.1.attention.0.value", 1 + 1e-6))
+verify_exports.control("the output moved by 1e-9", tamper=_moved("output.npy", lambda h: h + 1e-9))
+verify_exports.control(
+    "the read-out shifted by one token", tamper=_moved("pooling.npy", lambda w: np.roll(w, 1, axis=1))
+)
+verify_exports.control("a millionth of the bounds", tamper=_lowered)
+test_verify, test_verify_controls = verify_exports.tests()

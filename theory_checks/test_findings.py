@@ -90,6 +90,7 @@ def from_start(radius: flint.arb, mean: flint.arb, weight: flint.arb) -> flint.a
     evidence="certified",
     claim="refuted",
     note="em_step",
+    paper=("Theorem F.7",),
 )
 def paper_floor_from_start(
     rng: np.random.Generator, *, log_a: Callable[[flint.arb, flint.arb, flint.arb], flint.arb] = from_start

@@ -36,7 +36,9 @@ LIMIT = 2**14
 """Precision to stop at: right-facing terms of size A·high cancel, at log₂(A·high) bits: 5771 for A = e^2000."""
 
 
-@statement("lemma-f4", source="Lemma F.4 (Mei 2024, Lemma 9)", text="recovered", evidence="certified")
+@statement(
+    "lemma-f4", source="Lemma F.4 (Mei 2024, Lemma 9)", text="recovered", evidence="certified", paper=("Lemma F.4",)
+)
 def lemma_f4(
     rng: np.random.Generator, *, network: LogNetwork = log_network, rounded: Orientation = "left", full: bool = False
 ) -> Iterator[Verdict]:
@@ -101,7 +103,7 @@ lemma_f4.control("right-facing weights rounded to float64", rounded="right")
 test_lemma_f4, test_lemma_f4_controls = lemma_f4.tests()
 
 
-@statement("lemma-f4-chord", source="chord error g(r), section 3", text="ours", evidence="exact")
+@statement("lemma-f4-chord", source="chord error g(r), section 3", text="ours", evidence="exact", paper=("Lemma F.4",))
 def lemma_f4_chord(
     rng: np.random.Generator,
     *,
@@ -150,6 +152,7 @@ test_lemma_f4_chord, test_lemma_f4_chord_controls = lemma_f4_chord.tests()
     text="ours",
     evidence="certified",
     depends_on=("lemma-f4-chord", "chord-error"),
+    paper=("Lemma F.4",),
 )
 def lemma_f4_sharp(
     rng: np.random.Generator,
@@ -219,6 +222,9 @@ test_lemma_f4_sharp, test_lemma_f4_sharp_controls = lemma_f4_sharp.tests()
     text="ours",
     evidence="certified",
     depends_on=("lemma-f4-sharp",),
+    paper=("Remark F.6",),
+    note="remark_f6",
+    figure="lemma_f4",
 )
 def remark_f6(
     rng: np.random.Generator,

@@ -25,7 +25,7 @@ def exact_network(radius: fmpq, count: int) -> ReluNetwork:
     return square_network(radius, count, Rationals())
 
 
-@statement("lemma-f5", source="Lemma F.5, with constants of ours", text="ours", evidence="exact")
+@statement("lemma-f5", source="Lemma F.5, with constants of ours", text="ours", evidence="exact", paper=("Lemma F.5",))
 def lemma_f5(rng: np.random.Generator, *, network: SquareNetwork = exact_network) -> Iterator[Verdict]:
     """For A, δ > 0, 2⌈A/(2√δ)⌉ units with |a_j| ≤ 2A, |w_j| ≤ 1, |b_j| ≤ A give 0 ≤ φ(x) − x² ≤ h²/4 ≤ δ on [−A, A].
 

@@ -78,6 +78,7 @@ RATE = T**2 / 2 + T - sympy.log(1 + T)
     source="Lemma F.6 with Chernoff's exponent",
     text="ours",
     evidence="certified",
+    paper=("Lemma F.6",),
 )
 def lemma_f6_sharp(
     rng: np.random.Generator,
@@ -115,6 +116,7 @@ test_lemma_f6_sharp, test_lemma_f6_sharp_controls = lemma_f6_sharp.tests()
     text="recovered",
     evidence="certified",
     depends_on=("lemma-f6-sharp",),
+    paper=("Lemma F.6",),
 )
 def lemma_f6(rng: np.random.Generator, *, bound: Tail = bounds.norm_tail) -> Iterator[Verdict]:
     """β ~ N(0, I_d): P(‖β‖² ≥ d(1+t)²) ≤ exp(−dt²/2) for all t ≥ 0 and d."""
@@ -136,6 +138,7 @@ test_lemma_f6, test_lemma_f6_controls = lemma_f6.tests()
     source="Lemma F.6 with Chernoff's exponent and the factor before it",
     text="ours",
     evidence="certified",
+    paper=("Lemma F.6",),
 )
 def lemma_f6_prefactor(
     rng: np.random.Generator,

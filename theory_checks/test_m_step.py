@@ -31,6 +31,7 @@ MStepBound = Callable[..., flint.arb]
     text="ours",
     evidence="certified",
     depends_on=("ball-evaluation", "p1", "p2", *NETWORKS),
+    paper=("Theorem F.6", "Theorem F.7"),
 )
 def m_step(
     rng: np.random.Generator, *, build: Build = subjects.in_balls_sound, bound: MStepBound = bounds.m_step

@@ -142,6 +142,7 @@ def exact_range(task: instances.PowerTask, steps: int) -> tuple[float, float]:
     text="ours",
     evidence="certified",
     depends_on=("inverse-sqrt", "lemma-f5"),
+    paper=("Remark G.2",),
 )
 def remark_g2(rng: np.random.Generator, *, make: Make = normalised_form, scale: float = 1.0) -> Iterator[Verdict]:
     """If c ≤ ‖T(I,v,v)‖ ≤ C along the exact normalised trajectory u_t, then after every step t of the 4L-layer
@@ -195,7 +196,13 @@ COARSE = normalisation(0.25, 4.0, 3, error=0.15)
 """Few chords: the direction does not depend on how well the norm is known."""
 
 
-@statement("remark-g2-direction", source="Remark G.2, why errors do not accumulate", text="ours", evidence="exact")
+@statement(
+    "remark-g2-direction",
+    source="Remark G.2, why errors do not accumulate",
+    text="ours",
+    evidence="exact",
+    paper=("Remark G.2",),
+)
 def remark_g2_direction(rng: np.random.Generator, *, form: Form | None = None) -> Iterator[Verdict]:
     """Over the rationals the normalised transformer's v̂_t is a positive multiple of the unnormalised iterate v_t,
     whatever its networks: T(I,av,av) = a²T(I,v,v), so an error of the norm never turns the vector.
@@ -238,7 +245,11 @@ def discontinuous(
 
 
 @statement(
-    "remark-g2-impossible", source="Remark G.2, without a lower bound on ‖T(I,v,v)‖", text="ours", evidence="certified"
+    "remark-g2-impossible",
+    source="Remark G.2, without a lower bound on ‖T(I,v,v)‖",
+    text="ours",
+    evidence="certified",
+    paper=("Remark G.2",),
 )
 def remark_g2_impossible(rng: np.random.Generator, *, evaluate: Iteration = evaluated) -> Iterator[Verdict]:
     """No Θ approximates the normalised step for all T: along T = ±tS, t ↓ 0, the step is ±u and the larger of the two

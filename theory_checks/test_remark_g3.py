@@ -46,7 +46,11 @@ def step_constant(largest: Fraction) -> Fraction:
 
 
 @statement(
-    "remark-g3-step", source="Remark G.3, one step, its O(s²) with the constant", text="ours", evidence="certified"
+    "remark-g3-step",
+    source="Remark G.3, one step, its O(s²) with the constant",
+    text="ours",
+    evidence="certified",
+    paper=("Remark G.3",),
 )
 def remark_g3_step(
     rng: np.random.Generator,
@@ -158,6 +162,7 @@ test_step, test_step_controls = remark_g3_step.tests()
     text="ours",
     evidence="certified",
     depends_on=("remark-g3-step",),
+    paper=("Remark G.3",),
 )
 def remark_g3(rng: np.random.Generator, *, make: Make = softmax_form, scale: float = 1.0) -> Iterator[Verdict]:
     """L iterations of the softmax form are within the recursion e⁺ = |T|(e, |v| + e_s) + |T|(|v|, e_s) +
@@ -188,7 +193,13 @@ remark_g3.control("just under the worst kept", scale=kept.just_below("remark-g3"
 test_remark_g3, test_remark_g3_controls = remark_g3.tests()
 
 
-@statement("remark-g3-best-scale", source="Remark G.3, s² against rounding", text="ours", evidence="certified")
+@statement(
+    "remark-g3-best-scale",
+    source="Remark G.3, s² against rounding",
+    text="ours",
+    evidence="certified",
+    paper=("Remark G.3",),
+)
 def remark_g3_best_scale(
     rng: np.random.Generator, *, best: Callable[[int, torch.dtype], Fraction] = bounds.best_scale
 ) -> Iterator[Verdict]:

@@ -32,6 +32,7 @@ Allowance = Callable[..., rounding_error.Allowance]
     text="ours",
     evidence="certified",
     depends_on=("ball-evaluation",),
+    figure="precision_map",
 )
 def rounding(
     rng: np.random.Generator,

@@ -125,7 +125,13 @@ def the_worst(found: kept.Instance) -> Pairs:
     return [("the worst kept", found["u"], found["v"])]
 
 
-@statement("lemma-f7", source="Lemma F.7 (Lin et al. 2024, Lemma 18)", text="recovered", evidence="certified")
+@statement(
+    "lemma-f7",
+    source="Lemma F.7 (Lin et al. 2024, Lemma 18)",
+    text="recovered",
+    evidence="certified",
+    paper=("Lemma F.7",),
+)
 def lemma_f7(rng: np.random.Generator, *, bound: Bound = bounds.log_ratio) -> Iterator[Verdict]:
     """‖log softmax(u) − log softmax(v)‖_∞ ≤ 2‖u − v‖_∞ for all u, v in R^n; a supremum, never attained for u ≠ v."""
     yield from kept.replay(lambda found: log_ratios(the_worst(found), bound), "lemma-f7")
@@ -155,7 +161,14 @@ lemma_f7.control("just under the worst kept", bound=lambda u: kept.just_below("l
 test_lemma_f7, test_lemma_f7_controls = lemma_f7.tests()
 
 
-@statement("corollary-f1", source="Corollary F.1", text="recovered", evidence="certified", depends_on=("lemma-f7",))
+@statement(
+    "corollary-f1",
+    source="Corollary F.1",
+    text="recovered",
+    evidence="certified",
+    depends_on=("lemma-f7",),
+    paper=("Corollary F.1",),
+)
 def corollary_f1(rng: np.random.Generator, *, bound: Bound = bounds.softmax_difference) -> Iterator[Verdict]:
     """‖softmax(u) − softmax(v)‖_∞ ≤ exp(2‖u − v‖_∞) − 1 for all u, v in R^n."""
     yield from kept.replay(lambda found: differences(the_worst(found), bound), "corollary-f1")
@@ -213,6 +226,7 @@ test_p1, test_p1_controls = p1.tests()
     text="ours",
     evidence="certified",
     depends_on=("p1",),
+    paper=("Corollary F.1",),
 )
 def corollary_f1_sharp(rng: np.random.Generator, *, bound: Bound = bounds.softmax_variation) -> Iterator[Verdict]:
     """TV(softmax(u), softmax(v)) ≤ tanh(‖u − v‖_∞/2), below 1 for all u, v; two-point distributions attain it."""

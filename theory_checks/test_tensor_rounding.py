@@ -90,6 +90,7 @@ def judge_kept(
     source="Theorem G.8 and Remark G.1 in floating point",
     text="ours",
     evidence="certified",
+    paper=("Theorem G.8", "Remark G.1"),
 )
 def tensor_rounding(
     rng: np.random.Generator,
@@ -134,6 +135,7 @@ test_rounding, test_rounding_controls = tensor_rounding.tests()
     text="ours",
     evidence="certified",
     claim="refuted",
+    paper=("Theorem G.8",),
 )
 def tensor_rounding_relative(
     rng: np.random.Generator, *, form: Form = THEOREM, scale: float = 1.0

@@ -46,7 +46,13 @@ def class_radius(task: int) -> str:
     return "10"
 
 
-@statement("one-theta", source="Theorem F.1, one Θ for all tasks", text="recovered", evidence="exact")
+@statement(
+    "one-theta",
+    source="Theorem F.1, one Θ for all tasks",
+    text="recovered",
+    evidence="exact",
+    paper=("Theorem F.1", "Theorem 1", "Remark 2"),
+)
 def one_theta(rng: np.random.Generator, *, radius: Callable[[int], str] = class_radius) -> Iterator[Verdict]:
     """Θ is a function of the class and ε alone: the file is byte-identical for every data set, d ≤ d_0, K ≤ K_0, N."""
     for construction, tolerance in (("floor", "0.3"), ("paper", "8")):
@@ -84,7 +90,12 @@ def _layer_per_component(max_dim: int, max_components: int, steps: int) -> Trans
 
 
 @statement(
-    "resources", source="Theorem F.1, resources (section F.2), with our exact width", text="ours", evidence="exact"
+    "resources",
+    source="Theorem F.1, resources (section F.2), with our exact width",
+    text="ours",
+    evidence="exact",
+    paper=("Theorem F.1", "Theorem 1", "Comparison, layers", "Comparison, heads"),
+    figure="residual_stream",
 )
 def resources_row(
     rng: np.random.Generator, *, build: Callable[[int, int, int], Transformer] = lowered
@@ -142,7 +153,11 @@ def log_a_of_floor(task_class: TaskClass, tolerance: float) -> float:
 
 
 @statement(
-    "floor-weights", source="weight bound of `floor` (against Theorem F.1's class)", text="ours", evidence="certified"
+    "floor-weights",
+    source="weight bound of `floor` (against Theorem F.1's class)",
+    text="ours",
+    evidence="certified",
+    paper=("Theorem F.1", "Comparison, dimension"),
 )
 def floor_weights(
     rng: np.random.Generator,
@@ -216,7 +231,9 @@ test_floor_weights, test_floor_weights_controls = floor_weights.tests()
 ReadOut = Callable[[EmTransformer, np.ndarray, int, int], Mixture]
 
 
-@statement("remark-f3", source="Remark F.3, read-out", text="recovered", evidence="exact")
+@statement(
+    "remark-f3", source="Remark F.3, read-out", text="recovered", evidence="exact", paper=("Remark F.3", "Remark 3")
+)
 def remark_f3(rng: np.random.Generator, *, read: ReadOut = read_out) -> Iterator[Verdict]:
     """μ̂_k = (K/N)Σ_i 1{r(i)=k} mu_i and π̂ = pi of a token: linear, and the parameters that the tokens carry.
 
@@ -274,6 +291,7 @@ def _drop_first(em: EmTransformer, samples: np.ndarray, start: Mixture) -> np.nd
     text="recovered",
     evidence="certified",
     depends_on=("em-step-floor",),
+    paper=("Theorem F.1", "Remark 2"),
 )
 def sample_remainder(rng: np.random.Generator, *, encode: Encode = encode) -> Iterator[Verdict]:
     """For every N ≥ K the tokens are those of the first K⌊N/K⌋ samples, and EM steps on these are within the bound."""

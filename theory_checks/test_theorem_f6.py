@@ -126,6 +126,7 @@ def seed_of(rng: np.random.Generator) -> int:
     text="recovered",
     evidence="certified",
     depends_on=("e-step", "m-step"),
+    paper=("Theorem F.6", "Theorem F.7"),
 )
 def theorem_f6(
     rng: np.random.Generator,
@@ -162,6 +163,7 @@ test_theorem_f6, test_theorem_f6_controls = theorem_f6.tests()
     text="ours",
     evidence="certified",
     depends_on=("e-step", "m-step"),
+    paper=("Theorem F.6", "Theorem F.7"),
 )
 def theorem_f6_floor(
     rng: np.random.Generator,

@@ -57,7 +57,13 @@ def judge_symbols(form: Form, held: Held) -> Iterator[Verdict]:
             yield require(same, f"{task.name} d0={max_dim}: T(I,v,v)")
 
 
-@statement("theorem-g8", source="Theorem G.8 = Theorem 2", text="recovered", evidence="exact")
+@statement(
+    "theorem-g8",
+    source="Theorem G.8 = Theorem 2",
+    text="recovered",
+    evidence="exact",
+    paper=("Theorem G.8", "Theorem 2", "Equation (3)"),
+)
 def theorem_g8(rng: np.random.Generator, *, form: Form = THEOREM, held: Held = as_it_is) -> Iterator[Verdict]:
     """For every d ≤ d_0, T ∈ R^{d×d×d} and v ∈ R^d the 2L-layer ReLU transformer's `vec` is v after L iterations
     v ← T(I,v,v): equality, over the rationals, of the whole residual stream after every layer.
@@ -65,7 +71,13 @@ def theorem_g8(rng: np.random.Generator, *, form: Form = THEOREM, held: Held = a
     yield from judge_rationals(rng, form, held)
 
 
-@statement("theorem-g8-identity", source="Theorem G.8 = Theorem 2, for all real T and v", text="ours", evidence="exact")
+@statement(
+    "theorem-g8-identity",
+    source="Theorem G.8 = Theorem 2, for all real T and v",
+    text="ours",
+    evidence="exact",
+    paper=("Theorem G.8", "Theorem 2", "Equation (3)"),
+)
 def theorem_g8_identity(rng: np.random.Generator, *, form: Form = THEOREM, held: Held = as_it_is) -> Iterator[Verdict]:
     """For d_0 ≤ 3 two layers take encode(T, v) to encode(T, T(I,v,v)) identically in T and v: by induction the
     theorem for every L, T and v. relu(s) = (s + |s|)/2.
@@ -73,7 +85,7 @@ def theorem_g8_identity(rng: np.random.Generator, *, form: Form = THEOREM, held:
     yield from judge_symbols(form, held)
 
 
-@statement("remark-g1", source="Remark G.1", text="recovered", evidence="exact")
+@statement("remark-g1", source="Remark G.1", text="recovered", evidence="exact", paper=("Remark G.1",))
 def remark_g1(rng: np.random.Generator, *, form: Form = ATTENTION_ONLY, held: Held = as_it_is) -> Iterator[Verdict]:
     """Theorem G.8 without MLPs: 2d_0 + 1 heads in the even layer, D = d_0² + 2d_0 + 2; rationals and symbols."""
     yield from judge_rationals(rng, form, held)
@@ -121,7 +133,7 @@ def integer_b_theta(transformer: Transformer) -> int | None:
     return max(totals)
 
 
-@statement("tensor-resources", source="Theorem G.8, resources", text="ours", evidence="exact")
+@statement("tensor-resources", source="Theorem G.8, resources", text="ours", evidence="exact", paper=("Theorem G.8",))
 def tensor_resources(rng: np.random.Generator, *, form: Form = THEOREM) -> Iterator[Verdict]:
     """2L layers, 2d_0 heads, D = d_0² + 3d_0 + 2, D′ = 6d_0 + 2, B_Θ = d_0 + 4, in integers.
 
@@ -147,7 +159,13 @@ tensor_resources.control("attention only", form=ATTENTION_ONLY)
 test_resources, test_resources_controls = tensor_resources.tests()
 
 
-@statement("tensor-one-theta", source="Theorem G.8, one Θ for every d", text="recovered", evidence="exact")
+@statement(
+    "tensor-one-theta",
+    source="Theorem G.8, one Θ for every d",
+    text="recovered",
+    evidence="exact",
+    paper=("Theorem G.8", "Theorem 2", "Remark 2"),
+)
 def tensor_one_theta(
     rng: np.random.Generator, *, tailored: Callable[[int, np.ndarray], int] = lambda max_dim, tensor: max_dim
 ) -> Iterator[Verdict]:

@@ -1,0 +1,251 @@
+"""What an export claims of its weights: `claims.json` beside them, read back with everything that it names.
+
+A claim: from the tokens `input`, after the layers [start, stop) of the schedule, the read-out W·h[:, coordinates] is
+within `bound` of `reference`. proofs_notes/export.md describes the file.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from math import inf
+from pathlib import Path
+from typing import Any, Literal, NoReturn, get_args
+
+import numpy as np
+from safetensors import safe_open
+
+from constructions import weights_file
+from constructions.datasets import read_npy
+from constructions.errors import InputError
+from constructions.transformer import Transformer
+from constructions.weights import Array
+
+FORMAT = 1
+NAME = "claims.json"
+LARGEST_DIGITS = 4000
+"""Of the numerator or the denominator of a fraction in a file."""
+FRACTION = rf"-?[0-9]{{1,{LARGEST_DIGITS}}}(/0*[1-9][0-9]{{0,{LARGEST_DIGITS - 1}}})?"
+Norm = Literal["euclidean", "absolute"]
+FIELDS = (
+    "name",
+    "input",
+    "layers",
+    "tokens",
+    "coordinates",
+    "reference",
+    "norm",
+    "bound",
+    "rounding",
+    "trivial",
+    "why",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Claim:
+    """One line of `claims.json`, complete; arrays hold floats, or Fractions where the file has them inline."""
+
+    name: str
+    source: str  # the name of `input`
+    input: Array  # N×D
+    layers: tuple[int, int]
+    tokens: Array | None  # indices (m), weights (m×N), or None: every token by itself
+    coordinates: Array  # c indices
+    reference: Array  # m×c
+    norm: Norm  # of the rows of the difference, or of its entries one by one
+    bound: Array  # of shape m or m×c
+    rounding: float  # what an evaluation in float64 may add to it
+    trivial: float  # a bound from here on says nothing
+
+    def read_out(self, stream: Array, tokens: Array | None) -> Array:
+        """W·stream[:, coordinates] (m×c); `tokens` is the claim's own, its weights in the stream's number system."""
+        read = stream[:, self.coordinates]
+        if tokens is None:
+            return read
+        return read[tokens] if tokens.ndim == 1 else np.asarray(tokens @ read)
+
+
+def read(folder: Path) -> tuple[Transformer, list[Claim]]:
+    """The weights in a directory and what is claimed of them.
+
+    Raises
+    ------
+    InputError
+        If a file or a tensor is missing or damaged, a number is not finite, a format is another one, or a claim does
+        not say what it must or does not fit the weights.
+    """
+    if not folder.is_dir():
+        raise InputError(f"there is no directory {str(folder)!r}")
+    transformer = _weights(folder / "transformer.safetensors")
+    path = folder / NAME
+    if not path.is_file():
+        raise InputError(f"there is no file {str(path)!r}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{str(path)!r} is not JSON: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else None
+        raise InputError(f"{str(path)!r} has format {found!r}; this version reads {FORMAT}")
+    entries = content.get("claims")
+    if not isinstance(entries, list) or not entries:
+        raise InputError(f'{str(path)!r} claims nothing: "claims" must be a list of at least one claim')
+    files: dict[str, Array] = {}
+    return transformer, [
+        _Reader(folder, files, number, entry).claim(transformer) for number, entry in enumerate(entries)
+    ]
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"it has the number {name}")
+
+
+def _weights(path: Path) -> Transformer:
+    try:
+        transformer, _ = weights_file.load(path)
+    except (AttributeError, IndexError) as error:  # a list where an object is needed, a vector where a matrix is
+        raise InputError(f"{str(path)!r} is not a transformer file: {error}") from error
+    if not all(type(layer) is int for layer in transformer.schedule):
+        raise InputError(f"{str(path)!r} has the schedule {_short(transformer.schedule)}; it must hold integers")
+    with safe_open(path, framework="np") as file:
+        stored = len(file.keys())
+    used = len(list(transformer.parameters()))
+    if stored != used:
+        raise InputError(f"{str(path)!r} holds {stored} tensors, but its layers have {used}: one lacks, or is not read")
+    for name, matrix in transformer.named_parameters():
+        if not matrix.isfinite().all():
+            raise InputError(f"{str(path)!r} has a number in {name} that is not finite")
+    return transformer
+
+
+class _Reader:
+    """One entry of `claims.json`; `files` are the arrays read so far."""
+
+    def __init__(self, folder: Path, files: dict[str, Array], number: int, entry: Any) -> None:
+        self.folder, self.files, self.entry = folder, files, entry
+        self.name = f"claim {number}"
+        if not isinstance(entry, dict):
+            self._refuse(f"is {_short(entry)}; it must be an object")
+        unknown = [key for key in entry if key not in FIELDS]
+        if unknown:
+            self._refuse(f"has a field {unknown[0]!r}; the fields are {', '.join(FIELDS)}")
+        if "name" in entry:
+            self.name = f"claim {entry['name']!r}"
+        for field in ("name", "why"):
+            if not isinstance(entry.get(field, ""), str) or (field == "name" and not entry.get(field)):
+                self._refuse(f"has the {field} {_short(entry.get(field))}; it must be text")
+        missing = [field for field in ("reference", "bound") if field not in entry]
+        if missing:
+            self._refuse(f"has no {missing[0]!r}")
+
+    def claim(self, transformer: Transformer) -> Claim:
+        """The entry, checked against the weights."""
+        source = self.entry.get("input", "input.npy")
+        tokens = self._array("input", source)
+        if not isinstance(source, str) or tokens.ndim != 2 or not len(tokens) or tokens.shape[1] != transformer.width:
+            self._refuse(f"starts from {_short(source)} of shape {tokens.shape}; (N, {transformer.width}) is needed")
+        count, width = tokens.shape
+        coordinates = self._indices("coordinates", self.entry.get("coordinates", list(range(width))), width)
+        pooling, rows = None, count
+        if "tokens" in self.entry:
+            pooling = self._tokens(self.entry["tokens"], count)
+            rows = len(pooling)
+        reference = self._array("reference", self.entry["reference"])
+        if reference.shape == (count, width) and pooling is None:
+            reference = reference[:, coordinates]
+        shape = rows, len(coordinates)
+        if reference.shape != shape:
+            self._refuse(f"has a reference of shape {reference.shape} for a read-out of shape {shape}")
+        norm = self.entry.get("norm", "euclidean")
+        if norm not in get_args(Norm):
+            self._refuse(f"has the norm {_short(norm)}; it must be one of {', '.join(get_args(Norm))}")
+        bounds = shape[:1] if norm == "euclidean" else shape
+        bound = self._floats("bound", self.entry["bound"])
+        if bound.shape not in ((), bounds):
+            self._refuse(f"has a bound of shape {bound.shape}; a number or {bounds} is needed")
+        rounding, trivial = (self._number(field, default) for field, default in (("rounding", 0.0), ("trivial", inf)))
+        if (bound < 0).any() or rounding < 0:
+            self._refuse("has a bound or a rounding that is negative")
+        return Claim(
+            self.entry["name"],
+            source,
+            tokens.astype(np.float64),
+            self._layers(len(transformer.schedule)),
+            pooling,
+            coordinates,
+            reference,
+            norm,
+            np.broadcast_to(bound, bounds),
+            rounding,
+            trivial,
+        )
+
+    def _layers(self, total: int) -> tuple[int, int]:
+        given = self.entry.get("layers", [0, total])
+        integers = isinstance(given, list) and len(given) == 2 and all(type(value) is int for value in given)
+        if not integers or not 0 <= given[0] < given[1] <= total:
+            self._refuse(f"has the layers {_short(given)}; [start, stop) must lie in [0, {total})")
+        return given[0], given[1]
+
+    def _tokens(self, given: Any, count: int) -> Array:
+        if isinstance(given, list) and given and not isinstance(given[0], list):
+            return self._indices("tokens", given, count)
+        weights = self._floats("tokens", given)
+        if weights.ndim != 2 or weights.shape[1] != count or not len(weights):
+            self._refuse(f"has tokens of shape {weights.shape}; indices of tokens or (m, {count}) weights are needed")
+        return weights
+
+    def _indices(self, field: str, given: Any, limit: int) -> Array:
+        if not isinstance(given, list) or not given or not all(type(v) is int and 0 <= v < limit for v in given):
+            self._refuse(f"has the {field} {_short(given)}; indices from 0 to {limit - 1} are needed")
+        return np.array(given)
+
+    def _number(self, field: str, default: float) -> float:
+        value = self._floats(field, self.entry[field]) if field in self.entry else np.array(default)
+        if value.shape:
+            self._refuse(f"has a {field} that is not one number")
+        return float(value)
+
+    def _floats(self, field: str, given: Any) -> Array:
+        array = self._array(field, given)
+        try:
+            return array.astype(np.float64)
+        except OverflowError:
+            self._refuse(f"has a {field} beyond the range of float64")
+
+    def _array(self, field: str, given: Any) -> Array:
+        """The array in a .npy file beside the claims, as floats; or inline numbers and fractions such as "2/3"."""
+        if isinstance(given, str) and given.endswith(".npy"):
+            if given not in self.files:
+                path = self.folder / given
+                if Path(given).name != given:
+                    self._refuse(f"names {given!r}; its {field} must be a file beside it")
+                if not path.is_file():
+                    raise InputError(f"there is no file {str(path)!r}, which {self.name} names")
+                loaded = read_npy(path)
+                if loaded.dtype.kind not in "iuf" or not np.isfinite(loaded).all():
+                    raise InputError(f"{str(path)!r} holds something else than finite numbers")
+                self.files[given] = loaded.astype(np.float64)
+            return self.files[given]
+        nested = np.array(given, dtype=object)  # rows that differ in length stay lists, which are no numbers
+        result = np.empty(nested.size, dtype=object)
+        result[:] = [self._fraction(field, value) for value in nested.ravel().tolist()]
+        return result.reshape(nested.shape)
+
+    def _fraction(self, field: str, value: Any) -> Fraction:
+        if isinstance(value, str) and re.fullmatch(FRACTION, value):
+            return Fraction(value)
+        if isinstance(value, bool) or not isinstance(value, int | float) or value in (inf, -inf):
+            self._refuse(f"has {_short(value)} in its {field}; finite numbers or fractions such as '2/3' are needed")
+        return Fraction(value)
+
+    def _refuse(self, why: str) -> NoReturn:
+        raise InputError(f"{self.name} of {str(self.folder / NAME)!r} {why}")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

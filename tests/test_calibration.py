@@ -1,0 +1,108 @@
+"""Constants are fixed once, from the calibration cells alone, before anything else is measured."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from constructions.errors import InputError
+from theory_checks import calibration, rates
+from theory_checks.sweeps import results
+from theory_checks.sweeps.__main__ import main as sweep
+
+GRID = """
+[defaults]
+d = 1
+K = 2
+n = [53, 101]
+L = 1
+separation = [5.0, 7.0]
+min_weight = 0.4
+construction = "floor"
+tolerance = 0.5
+dtype = "float64"
+seed = 0
+replications = 3
+[[sweep]]
+name = "calibration"
+[[sweep]]
+name = "held-out"
+n = 59
+"""
+
+
+@pytest.fixture
+def measured(tmp_path: Path, capsys) -> tuple[Path, list[str]]:
+    """A results file with the calibration cells, and the arguments of the sweep that goes on."""
+    grid, path = tmp_path / "grid.toml", tmp_path / "found.sqlite"
+    grid.write_text(GRID)
+    arguments = [str(grid), "--results", str(path)]
+    assert sweep([*arguments, "--only", "calibration"]) == 0
+    capsys.readouterr()
+    return path, arguments
+
+
+def test_constants_are_fixed_before_held_out_cells_are_run(measured, capsys):
+    path, arguments = measured
+    with pytest.raises(InputError, match="holds no constants"):
+        calibration.fixed(path)
+    assert calibration.main(["--results", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert sweep(arguments) == 0
+    capsys.readouterr()
+    assert calibration.main(["--results", str(path)]) == 0
+    assert capsys.readouterr().out == shown
+    found = calibration.fixed(path)
+    assert set(found) == {5.0, 7.0}
+    rows = results.read(path).sweep("calibration")
+    part = rows[rows["separation"] == 7.0]
+    beta = max(part["em_rate"].tolist())
+    shapes = [rates.shape(1, 2, n, 0.4) for n in part["n"]]
+    assert found[7.0].beta == beta
+    ratios = [s / shape for s, shape in zip(part["statistical"], shapes, strict=True)]
+    assert found[7.0].c == pytest.approx((1 - beta) * max(ratios), rel=1e-12, abs=0)
+
+
+def test_it_is_too_late_when_other_cells_are_there(measured, capsys):
+    path, arguments = measured
+    assert sweep(arguments) == 0
+    capsys.readouterr()
+    assert calibration.main(["--results", str(path)]) == 2
+    assert "constants are fixed before those are run" in capsys.readouterr().err
+
+
+def test_constants_of_other_cells_are_refused(measured):
+    path, _ = measured
+    assert calibration.main(["--results", str(path)]) == 0
+    text = json.loads(results.noted(path, calibration.KEY) or "")
+    text["5.0"]["c"] *= 1.5
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE meta SET value = ? WHERE key = ?", (json.dumps(text), calibration.KEY))
+    with pytest.raises(InputError, match="do not follow from its calibration cells"):
+        calibration.fixed(path)
+
+
+def test_missing_calibration_cells_and_a_second_note_are_refused(measured, tmp_path, capsys):
+    path, _ = measured
+    with sqlite3.connect(path) as connection:
+        connection.execute("DELETE FROM measured WHERE cell = 2")
+        connection.execute("DELETE FROM cells WHERE cell = 2")
+    assert calibration.main(["--results", str(path)]) == 2
+    assert "1 cells of the sweep 'calibration' are missing" in capsys.readouterr().err
+    assert results.noted(path, "key") is None
+    results.note(path, "key", "text")
+    assert results.noted(path, "key") == "text"
+    with pytest.raises(InputError, match="UNIQUE"):
+        results.note(path, "key", "other")
+    assert calibration.main(["--results", str(tmp_path / "none.sqlite")]) == 2
+    assert "there is no results file" in capsys.readouterr().err
+
+
+def test_the_calibration_is_of_separations_that_are_held_out():
+    """What the committed grid calibrates is what it holds out."""
+    cells = [cell for cell in results.read(calibration.RESULTS).rows if cell["sweep"] == calibration.SWEEP]
+    assert {cell["separation"] for cell in cells} == set(calibration.fixed())
+    assert {cell["seed"] for cell in cells} == {1}

@@ -1,0 +1,221 @@
+"""claims.json: what a claim may say, and what is refused with one sentence."""
+
+import json
+from fractions import Fraction
+from math import inf
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+from constructions import claims
+from constructions.errors import InputError
+
+ENTRY = {"name": "c", "tokens": [1], "coordinates": [0, 2], "reference": [[1, "-2/3"]], "bound": 0.25}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three tokens of width 5, one ReLU head, an MLP of 7 units, a schedule of two layers; written by hand."""
+    rng = np.random.default_rng(3)
+    shapes = {"query": (2, 5), "key": (2, 5), "value": (3, 5), "output": (5, 3)}
+    tensors = {f"layers.0.attention.0.{name}": rng.standard_normal(shape) for name, shape in shapes.items()}
+    tensors |= {"layers.0.mlp.w1": rng.standard_normal((7, 5)), "layers.0.mlp.w2": rng.standard_normal((5, 7))}
+    write_weights(tmp_path, tensors)
+    np.save(tmp_path / "input.npy", rng.standard_normal((3, 5)))
+    np.save(tmp_path / "stream.npy", np.arange(15.0).reshape(3, 5))
+    return tmp_path
+
+
+def write_weights(folder, tensors, **construction):
+    entry = {"format": 1, "schedule": [0, 0], "activation": ["relu"]} | construction
+    save_file(tensors, folder / "transformer.safetensors", metadata={"construction": json.dumps(entry)})
+
+
+def write(folder, *entries, **content):
+    (folder / "claims.json").write_text(json.dumps({"format": 1, "claims": list(entries)} | content))
+
+
+def test_a_claim_is_read(folder):
+    write(folder, ENTRY)
+    transformer, (claim,) = claims.read(folder)
+    assert transformer.schedule == (0, 0)
+    assert (claim.name, claim.source, claim.layers, claim.norm) == ("c", "input.npy", (0, 2), "euclidean")
+    assert claim.reference.tolist() == [[Fraction(1), Fraction(-2, 3)]]
+    assert (claim.tokens.tolist(), claim.coordinates.tolist()) == ([1], [0, 2])
+    assert (claim.bound.tolist(), claim.rounding, claim.trivial) == ([0.25], 0.0, inf)
+    assert np.array_equal(claim.input, np.load(folder / "input.npy"))
+    assert claim.read_out(np.arange(15).reshape(3, 5), claim.tokens).tolist() == [[5, 7]]
+
+
+def test_everything_that_a_claim_may_say(folder):
+    weights = [[0.5, 0.5, 0], [0, 1, "1/4"]]
+    given = {"tokens": weights, "coordinates": [3], "reference": [[1], [2.5]], "norm": "absolute", "why": "because"}
+    given |= {"bound": [[1], [2]], "layers": [1, 2], "rounding": 0.5, "trivial": 7, "input": "stream.npy", "name": "d"}
+    np.save(folder / "rows.npy", np.float32([[1, 2, 3]]))
+    write(folder, given, {**ENTRY, "tokens": "rows.npy", "bound": [3]})
+    _, (claim, other) = claims.read(folder)
+    assert (claim.source, claim.layers, claim.norm, claim.rounding, claim.trivial) == (
+        "stream.npy", (1, 2), "absolute", 0.5, 7.0,
+    )  # fmt: skip
+    assert claim.bound.tolist() == [[1], [2]]
+    assert claim.tokens.tolist() == [[0.5, 0.5, 0], [0, 1, 0.25]]
+    assert claim.read_out(np.arange(15.0).reshape(3, 5), claim.tokens).tolist() == [[5.5], [11.25]]
+    assert other.tokens.tolist() == [[1, 2, 3]]
+    assert other.bound.tolist() == [3]
+
+
+def test_what_is_left_out_is_everything(folder):
+    """All tokens, all coordinates; of a whole stream as the reference the coordinates are taken."""
+    write(
+        folder, *({"name": "c", "reference": "stream.npy", "bound": 1} | more for more in ({}, {"coordinates": [4, 1]}))
+    )
+    _, (whole, part) = claims.read(folder)
+    stream = np.arange(15.0).reshape(3, 5)
+    assert np.array_equal(whole.read_out(stream, None), stream)
+    assert np.array_equal(whole.reference, stream)
+    assert np.array_equal(part.reference, stream[:, [4, 1]])
+    assert np.array_equal(part.read_out(stream, None), part.reference)
+    assert whole.bound.shape == part.bound.shape == (3,)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": 3}, "has the name 3; it must be text"),
+        ({"name": ""}, "has the name ''"),
+        ({"why": 3}, "has the why 3; it must be text"),
+        ({"limit": 1}, "has a field 'limit'; the fields are name, input"),
+        ({"reference": None}, "has None in its reference"),
+        ({"bound": True}, "has True in its bound"),
+        ({"reference": [[1, "1/0"]]}, "has '1/0' in its reference"),
+        ({"reference": [[1, "1e5"]]}, "has '1e5' in its reference"),
+        ({"reference": [[1, 2], [3]]}, r"has \[1, 2\] in its reference"),
+        ({"reference": [[1, [2]]]}, r"has \[2\] in its reference"),
+        ({"reference": [1, 2]}, r"has a reference of shape \(2,\) for a read-out of shape \(1, 2\)"),
+        ({"reference": "stream.npy"}, r"has a reference of shape \(3, 5\) for a read-out of shape \(1, 2\)"),
+        ({"reference": "../stream.npy"}, "names '../stream.npy'; its reference must be a file beside it"),
+        ({"reference": "absent.npy"}, "there is no file .*absent.npy', which claim 'c' names"),
+        ({"reference": "nan.npy"}, "nan.npy' holds something else than finite numbers"),
+        ({"reference": "text.npy"}, "text.npy' holds something else than finite numbers"),
+        ({"reference": "damaged.npy"}, "damaged.npy' is not an array of numbers"),
+        ({"input": "flat.npy"}, r"starts from 'flat.npy' of shape \(3,\); \(N, 5\) is needed"),
+        ({"input": "narrow.npy"}, r"starts from 'narrow.npy' of shape \(3, 4\)"),
+        ({"input": [[0, 0, 0, 0, 0]]}, "starts from"),
+        ({"norm": "max"}, "has the norm 'max'; it must be one of euclidean, absolute"),
+        ({"bound": [1, 2]}, r"has a bound of shape \(2,\); a number or \(1,\) is needed"),
+        ({"norm": "absolute", "bound": [1]}, r"has a bound of shape \(1,\); a number or \(1, 2\) is needed"),
+        ({"bound": -1}, "has a bound or a rounding that is negative"),
+        ({"rounding": -1e-9}, "has a bound or a rounding that is negative"),
+        ({"rounding": [1]}, "has a rounding that is not one number"),
+        ({"bound": 10**400}, "has a bound beyond the range of float64"),
+        ({"layers": [1, 1]}, r"has the layers \[1, 1\]; \[start, stop\) must lie in \[0, 2\)"),
+        ({"layers": [0, 3]}, r"has the layers \[0, 3\]"),
+        ({"layers": [-1, 1]}, r"has the layers \[-1, 1\]"),
+        ({"layers": 2}, "has the layers 2"),
+        ({"coordinates": []}, r"has the coordinates \[\]; indices from 0 to 4 are needed"),
+        ({"coordinates": [5]}, r"has the coordinates \[5\]"),
+        ({"coordinates": "mu"}, "has the coordinates 'mu'"),
+        ({"tokens": [3]}, r"has the tokens \[3\]; indices from 0 to 2 are needed"),
+        ({"tokens": [-1]}, r"has the tokens \[-1\]"),
+        ({"tokens": [1.0]}, r"has the tokens \[1.0\]"),
+        ({"tokens": [[1, 0]]}, r"has tokens of shape \(1, 2\); indices of tokens or \(m, 3\) weights are needed"),
+        ({"tokens": []}, "has tokens of shape"),
+    ],
+    ids=str,
+)
+def test_claims_that_say_nothing_that_could_be_checked(change, message, folder):
+    np.save(folder / "nan.npy", np.full((1, 2), np.nan))
+    np.save(folder / "text.npy", np.array([["1", "2"]]))
+    np.save(folder / "flat.npy", np.zeros(3))
+    np.save(folder / "narrow.npy", np.zeros((3, 4)))
+    (folder / "damaged.npy").write_bytes(b"\x93NUMPY")
+    write(folder, ENTRY | change)
+    with pytest.raises(InputError, match=message):
+        claims.read(folder)
+
+
+@pytest.mark.parametrize("field", ["name", "reference", "bound"])
+def test_what_every_claim_must_say(field, folder):
+    write(folder, {key: value for key, value in ENTRY.items() if key != field})
+    with pytest.raises(InputError, match=f"claim 0.*has the name None|claim 'c' of .* has no '{field}'"):
+        claims.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"format": 2, "claims": []}', "has format 2; this version reads 1"),
+        ("[]", "has format None"),
+        ('{"format": 1}', "claims nothing"),
+        ('{"format": 1, "claims": []}', "claims nothing"),
+        ('{"format": 1, "claims": {}}', "claims nothing"),
+        ('{"format": 1, "claims": [3]}', "claim 0 of .* is 3; it must be an object"),
+        ('{"format": 1, "claims": [{"bound": NaN}]}', "is not JSON: it has the number NaN"),
+        ('{"format": 1, "claims": [{"name": "c", "reference": "stream.npy", "bound": 1e999}]}', "has inf in its bound"),
+        ("{", "is not JSON"),
+        ('"\ud800"', "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+    ],
+    ids=lambda text: text[:40],
+)
+def test_files_that_are_no_claims(content, message, folder):
+    (folder / "claims.json").write_bytes(content.encode("utf-8", "surrogatepass"))
+    with pytest.raises(InputError, match=message):
+        claims.read(folder)
+
+
+def test_files_that_are_missing(folder):
+    with pytest.raises(InputError, match="there is no directory"):
+        claims.read(folder / "absent")
+    with pytest.raises(InputError, match=r"there is no file .*claims\.json"):
+        claims.read(folder)
+    write(folder, ENTRY)
+    (folder / "input.npy").unlink()
+    with pytest.raises(InputError, match=r"there is no file .*input\.npy', which claim 'c' names"):
+        claims.read(folder)
+    (folder / "transformer.safetensors").unlink()
+    with pytest.raises(InputError, match=r"there is no file .*transformer\.safetensors"):
+        claims.read(folder)
+
+
+@pytest.mark.parametrize("name", ["attention.0.query", "attention.0.output", "mlp.w1", "mlp.w2"])
+def test_a_tensor_is_missing(name, folder):
+    write(folder, ENTRY)
+    tensors = load_file(folder / "transformer.safetensors")
+    del tensors[f"layers.0.{name}"]
+    write_weights(folder, tensors)
+    with pytest.raises(InputError, match=rf"is not a transformer file: 'layers\.0\.{name}'"):
+        claims.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "construction", "message"),
+    [
+        ({"layers.0.attention.2.query": np.zeros((2, 5))}, {}, "holds 7 tensors, but its layers have 6"),
+        ({"layers.1.mlp.w1": np.zeros((2, 5))}, {}, "holds 7 tensors, but its layers have 6"),
+        ({"layers.0.mlp.w1": np.full((7, 5), np.inf)}, {}, r"has a number in layers\.0\.mlp\.w1 that is not finite"),
+        ({"layers.0.mlp.w1": np.zeros((7, 4))}, {}, "holds no consistent transformer"),
+        ({"layers.0.attention.0.query": np.zeros(5)}, {}, "no consistent transformer|not a transformer file"),
+        ({}, {"format": 2}, "has format 2; this version reads 1"),
+        ({}, {"schedule": [0, 1]}, "the schedule names layer 1"),
+        ({}, {"schedule": [0.0]}, "it must hold integers|parameter 'schedule'"),
+        ({}, {"schedule": []}, r"has the layers \[0, 0\]"),
+        ({}, {"layout": 3}, "is not a transformer file"),
+        ({}, {"activation": ["tanh"]}, "no consistent transformer|parameter 'activation'"),
+    ],
+    ids=str,
+)
+def test_weights_that_will_not_do(change, construction, message, folder):
+    write(folder, ENTRY)
+    write_weights(folder, load_file(folder / "transformer.safetensors") | change, **construction)
+    with pytest.raises(InputError, match=message):
+        claims.read(folder)
+
+
+def test_weights_in_float32(folder):
+    write(folder, ENTRY)
+    narrow = {name: np.float32(t) for name, t in load_file(folder / "transformer.safetensors").items()}
+    write_weights(folder, narrow)
+    assert claims.read(folder)[0].dtype == torch.float32

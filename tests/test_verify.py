@@ -1,0 +1,387 @@
+"""Exports judged from their files alone: ours, ours tampered with, and foreign ones."""
+
+import json
+import shutil
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import flint
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+from constructions import claims, em_command, tensor_power_command, weights_file
+from constructions.transformer import AttentionHead, AttentionLayer, MlpLayer, Transformer, TransformerLayer
+from theory_checks import verify
+
+SMALL = ["--tolerance", "0.5", "--max-dim", "4", "--max-components", "3"]
+EM = ["--data", "iris", "--samples", "30", "--layers", "6", *SMALL]
+TENSOR = ["--layers", "6", "--dim", "3", "--max-dim", "5"]
+
+
+@pytest.fixture(scope="session")
+def originals(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("originals")
+    assert em_command.main([*EM, "--export", str(folder / "em")]) == 0
+    assert tensor_power_command.main([*TENSOR, "--export", str(folder / "tensor")]) == 0
+    return folder
+
+
+@pytest.fixture
+def exports(originals, tmp_path) -> Path:
+    shutil.copytree(originals, tmp_path / "exports")
+    return tmp_path / "exports"
+
+
+def findings(folder: Path, bits: int | None = verify.BITS) -> dict[str, verify.Finding]:
+    return {found.name: found for found in verify.verify(*claims.read(folder), bits)}
+
+
+def false_claims(folder: Path, bits: int | None = verify.BITS) -> set[str]:
+    return {name for name, found in findings(folder, bits).items() if found.verdict == "false"}
+
+
+def listed(folder: Path) -> list[dict]:
+    return json.loads((folder / "claims.json").read_text())["claims"]
+
+
+def change_claim(folder: Path, name: str, **change: object) -> None:
+    entries = [entry | change if entry["name"] == name else entry for entry in listed(folder)]
+    (folder / "claims.json").write_text(json.dumps({"format": 1, "claims": entries}))
+
+
+def change_tensors(folder: Path, change) -> None:
+    path = folder / "transformer.safetensors"
+    _, construction = weights_file.load(path)
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path, metadata={"construction": json.dumps(construction)})
+
+
+def change_array(path: Path, place: tuple[int, int], by: float) -> None:
+    array = np.load(path)
+    array[place] += by
+    np.save(path, array)
+
+
+def test_an_em_export_holds(exports, capsys):
+    """Every claim is certified; the bounds on means are within a factor 100 of what is found."""
+    found = findings(exports / "em")
+    assert list(found) == [
+        *(f"step {step}: {what}" for step in (1, 3) for what in ("means", "weights")),
+        *(f"output: {what}" for what in ("mu", "pi", "log_pi", "sq_norm", "w, log_w")),
+        "samples, component and one stay",
+    ]  # fmt: skip
+    assert {(f.verdict, f.evidence, f.bits) for f in found.values()} == {("holds", "certified", 128)}
+    assert found["step 3: means"].layers == found["output: mu"].layers == (4, 6)
+    assert found["step 3: means"].found > found["step 3: means"].bound / 100
+    assert found["output: mu"].bound < 1e-9
+    assert verify.main([str(exports / "em")]) == 0
+    assert capsys.readouterr().out.endswith("\n10 claims: 10 holds (certified)\n")
+
+
+def test_a_tensor_export_holds(exports):
+    found = findings(exports / "tensor")
+    assert {name: (f.verdict, f.evidence) for name, f in found.items()} == {
+        "slice, one, basis stay": ("holds", "certified"),
+        "vector, iteration 3": ("holds", "certified"),
+        "vector, iteration 3, exactly": ("holds", "exact"),
+        "output: vec": ("holds", "certified"),
+        "new, scalar cleared": ("holds", "certified"),
+    }
+    assert {f.verdict for f in findings(exports / "tensor", None).values()} == {"holds"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["--attention", "softmax"], {"vector, iteration 2"}),
+        (["--normalise", "0.3", "4", "--tensor", "orthogonal"], {"vector, iteration 1"}),
+        (["--attention-only", "--dtype", "float32"], {"vector, iteration 2", "vector, iteration 2, exactly"}),
+    ],
+    ids=" ".join,
+)
+def test_other_forms_hold(arguments, names, tmp_path):
+    run = ["--layers", "4", "--dim", "3", "--max-dim", "5", *arguments]
+    assert tensor_power_command.main([*run, "--export", str(tmp_path / "x")]) == 0
+    found = findings(tmp_path / "x")
+    assert {f.verdict for f in found.values()} == {"holds"}
+    assert {name for name in found if name.startswith("vector")} == names
+
+
+def test_a_run_without_a_bound_claims_none(tmp_path):
+    """|T(I,v,v)| leaves the known range; the weights fall below the class's smallest."""
+    run = ["--layers", "4", "--dim", "3", "--normalise", "50", "60", "--export", str(tmp_path / "t")]
+    assert tensor_power_command.main(run) == 0
+    assert list(findings(tmp_path / "t", None)) == ["slice, one, basis stay"]
+    run = ["--layers", "4", *EM[:2], "--min-weight", "0.32", "--tolerance", "0.5", "--export", str(tmp_path / "e")]
+    assert em_command.main(run) == 0
+    assert list(findings(tmp_path / "e", None)) == [
+        "step 1: means",
+        "step 1: weights",
+        "samples, component and one stay",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tensor", "factor", "false"),
+    [
+        ("layers.0.attention.0.query", 1.5, {"step 1: weights", "output: pi"}),
+        ("layers.1.attention.0.value", 1.5, {"step 1: means", "step 3: means", "output: mu", "output: sq_norm"}),
+        ("layers.1.attention.0.value", 1 + 1e-6, {"output: mu"}),
+        ("layers.1.mlp.w2", 1.5, {"output: w, log_w", "output: log_pi"}),
+    ],
+)
+def test_other_weights_are_found_out(tensor, factor, false, exports):
+    change_tensors(exports / "em", lambda tensors: tensors.update({tensor: factor * tensors[tensor]}))
+    assert false <= false_claims(exports / "em", None)
+
+
+def test_other_weights_are_certainly_other_weights(exports, capsys):
+    name = "layers.1.attention.0.value"
+    change_tensors(exports / "em", lambda tensors: tensors.update({name: (1 + 1e-6) * tensors[name]}))
+    assert verify.main([str(exports / "em"), "--precision", "128"]) == 1
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("output: mu"))
+    assert line.endswith("certified, 128  false")
+
+
+def test_other_weights_of_a_tensor_power_are_found_out(exports):
+    change_tensors(
+        exports / "tensor", lambda t: t.update({"layers.1.attention.3.key": 1.5 * t["layers.1.attention.3.key"]})
+    )
+    false = {"vector, iteration 3", "vector, iteration 3, exactly", "output: vec"}
+    assert false_claims(exports / "tensor") == false_claims(exports / "tensor", None) == false
+
+
+@pytest.mark.parametrize("name", ["em", "tensor"])
+def test_a_bound_that_is_lowered_is_false(name, exports):
+    """Every claim whose error is not 0: with its bounds scaled just above what is found it holds, just below it not."""
+    ratios = {claim: f.found / f.bound for claim, f in findings(exports / name).items() if f.found > 1e-30}
+    assert len(ratios) >= (8 if name == "em" else 2)
+    bounds = {entry["name"]: np.array(entry["bound"]) for entry in listed(exports / name)}
+    for factor, false in ((1.001, set()), (0.999, set(ratios))):
+        for claim, ratio in ratios.items():
+            change_claim(exports / name, claim, bound=(factor * ratio * bounds[claim]).tolist())
+        assert false_claims(exports / name) == false
+
+
+@pytest.mark.parametrize(
+    ("file", "part", "by", "false"),
+    [
+        ("em/output.npy", "mu", 1e-9, {"output: mu"}),
+        ("em/output.npy", "x", 1e-15, {"samples, component and one stay"}),
+        ("em/before_last_step.npy", "x", 0.1, {"output: mu"}),
+        ("em/input.npy", "mu", 0.1, {"step 1: weights"}),
+        ("tensor/output.npy", "vec", 1e-9, {"output: vec"}),
+        ("tensor/input.npy", "slice", 1e-9, {"vector, iteration 3", "slice, one, basis stay"}),
+    ],
+)
+def test_an_entry_that_is_changed_is_found_out(file, part, by, false, exports):
+    folder = (exports / file).parent
+    _, construction = weights_file.load(folder / "transformer.safetensors")
+    change_array(exports / file, (0, construction["layout"][part][0]), by)
+    assert false <= false_claims(folder, None)
+
+
+def test_a_read_out_shifted_by_one_token_is_found_out(exports):
+    pooling = exports / "em" / "pooling.npy"
+    np.save(pooling, np.roll(np.load(pooling), 1, axis=1))
+    assert false_claims(exports / "em", None) == {"step 1: means", "step 3: means"}
+    change_claim(exports / "tensor", "slice, one, basis stay", tokens=[1], reference=np.load(
+        exports / "tensor" / "output.npy")[:1, [*range(25), *range(36, 42)]].tolist(),
+        coordinates=[*range(25), *range(36, 42)])  # fmt: skip
+    assert false_claims(exports / "tensor") == {"slice, one, basis stay"}
+
+
+def test_an_exact_claim_is_exact(exports):
+    """Off by 2^-200: false; balls of 128 bits see it, floats do not."""
+    name = "vector, iteration 3, exactly"
+    (entry,) = (entry for entry in listed(exports / "tensor") if entry["name"] == name)
+    first, *others = entry["reference"][0]
+    change_claim(exports / "tensor", name, reference=[[str(Fraction(first) + Fraction(1, 2**200)), *others]])
+    assert findings(exports / "tensor")[name].verdict == "false"
+    assert findings(exports / "tensor", None)[name].verdict == "holds"
+
+
+def foreign(folder: Path, **claim: object) -> None:
+    """One softmax head without scores: every token gets the mean of the tokens. Ten lines, no project of ours."""
+    zeros, one = np.zeros((1, 2)), np.eye(2)
+    names = ("query", "key", "value", "output")
+    tensors = {f"layers.0.attention.0.{n}": m for n, m in zip(names, (zeros, zeros, one, one), strict=True)}
+    construction = {"format": 1, "schedule": [0, 0], "activation": ["softmax"]}
+    save_file(tensors, folder / "transformer.safetensors", metadata={"construction": json.dumps(construction)})
+    np.save(folder / "input.npy", np.array([[1.0, 2], [4, 0], [1, 1]]))
+    entry = {"name": "h + mean + 2 mean", "tokens": [1], "reference": [[10, 3]], "bound": 1e-12} | claim
+    (folder / "claims.json").write_text(json.dumps({"format": 1, "claims": [entry]}))
+
+
+def test_a_foreign_export_is_verified(tmp_path, capsys):
+    """The mean is (2, 1); after one layer it is twice that: h + m + 2m."""
+    foreign(tmp_path)
+    assert verify.main([str(tmp_path), "--json", str(tmp_path / "found.json")]) == 0
+    assert "holds" in capsys.readouterr().out
+    content = json.loads((tmp_path / "found.json").read_text())
+    (found,) = content["findings"]
+    assert content["schema"] == 1
+    assert (found["layers"], found["evidence"], found["bits"], found["verdict"]) == ([0, 2], "certified", 128, "holds")
+    assert found["slack"] == pytest.approx(1, rel=1e-6, abs=0)
+    foreign(tmp_path, layers=[0, 1], reference=[[6, 1]])
+    assert verify.main([str(tmp_path)]) == 0
+    foreign(tmp_path, layers=[0, 1])
+    assert verify.main([str(tmp_path)]) == 1
+
+
+@pytest.mark.parametrize(
+    ("claim", "bits", "verdict", "evidence"),
+    [
+        ({"reference": [[13, 7]], "bound": 5.001}, 128, "holds", "certified"),  # norms: (3, 4) has 5
+        ({"reference": [[13, 7]], "bound": 4.999}, 128, "false", "certified"),
+        ({"reference": [[13, 7]], "norm": "absolute", "bound": 4.001}, 128, "holds", "certified"),
+        ({"reference": [[13, 7]], "norm": "absolute", "bound": [[3.001, 4.001]]}, 128, "holds", "certified"),
+        ({"reference": [[13, 7]], "norm": "absolute", "bound": [[4.001, 3.001]]}, 128, "false", "certified"),
+        ({"bound": 1, "trivial": 1}, 128, "vacuous", "certified"),
+        ({"bound": 1, "trivial": 1.1}, 128, "holds", "certified"),
+        ({"reference": [[11, 3]], "bound": 0.5, "trivial": 0.5}, 128, "false", "certified"),
+        ({"reference": [[11, 3]], "bound": 0.5, "rounding": 0.6}, None, "holds", "sampled"),
+        ({"reference": [[11, 3]], "bound": 0.5, "rounding": 0.4}, None, "false", "sampled"),
+        ({"reference": [[11, 3]], "bound": 0.5, "rounding": 0.6}, 128, "false", "certified"),
+        ({"bound": 0, "rounding": 1e-14}, 128, "holds", "sampled"),  # softmax: no rationals
+        ({"bound": 0, "reference": [[11, 3]]}, 128, "false", "certified"),
+        ({"tokens": [[0.5, 0.5, 0]], "reference": [[8.5, 4]]}, 128, "holds", "certified"),
+        ({"tokens": [[0.5, 0.5, 0]], "reference": [[8.5, 4]]}, None, "holds", "sampled"),
+        ({"tokens": [[0, 0.5, 0.5]], "reference": [[8.5, 4]]}, 128, "false", "certified"),
+    ],
+    ids=str,
+)
+def test_verdicts(claim, bits, verdict, evidence, tmp_path):
+    foreign(tmp_path, **claim)
+    (found,) = findings(tmp_path, bits).values()
+    assert (found.verdict, found.evidence) == (verdict, evidence)
+
+
+def test_attained_bounds_need_exactness(tmp_path):
+    """A bound that is met with equality: balls leave it open, doubled or not, so it stays what floats say."""
+    foreign(tmp_path, reference=[[10 + 1 / 8, 3]], bound=1 / 8, norm="absolute", rounding=1e-14)
+    (found,) = findings(tmp_path).values()
+    assert (found.verdict, found.evidence, found.bits) == ("holds", "sampled", None)
+
+
+def test_precision_is_doubled_while_a_claim_is_undecided(tmp_path):
+    foreign(tmp_path, bound=2.0**-24)
+    bits = [found.bits for found in findings(tmp_path, 16).values()]
+    assert bits == [32]
+
+
+def test_what_shows_is_the_worst_row(tmp_path):
+    foreign(tmp_path, tokens=[0, 1, 2], reference=[[7, 5], [10, 5], [7, 4]], bound=[1, 4, 0.5])
+    (found,) = findings(tmp_path).values()
+    assert (found.found, found.bound, found.slack) == (pytest.approx(2), 4.0, pytest.approx(0.5))
+
+
+def test_numbers_that_leave_the_format_meet_no_bound(tmp_path):
+    foreign(tmp_path, reference=[[10, 3]])
+    change_tensors(tmp_path, lambda t: t.update({"layers.0.attention.0.value": 1e308 * np.eye(2)}))
+    (found,) = findings(tmp_path, None).values()
+    assert (found.verdict, found.slack) == ("false", None)
+    assert verify.main([str(tmp_path), "--json", str(tmp_path / "r.json")]) == 1
+    assert verify._entry(found)["found"] is None
+
+
+def test_rationals(tmp_path, monkeypatch):
+    """relu/N over three tokens: thirds, which balls enclose and rationals are."""
+    foreign(tmp_path)
+    construction = {"format": 1, "schedule": [0], "activation": ["relu"]}
+    one = np.array([[1.0, 0]])
+    names = ("query", "key", "value", "output")
+    tensors = {f"layers.0.attention.0.{n}": m for n, m in zip(names, (one, one, one, one.T.copy()), strict=True)}
+    save_file(tensors, tmp_path / "transformer.safetensors", metadata={"construction": json.dumps(construction)})
+    total = Fraction(1 * 1 * 1 + 4 * 4 + 1 * 1)  # Σ_j h_j², times h_0 = 1, by 3
+    entry = {"name": "c", "tokens": [0], "coordinates": [0], "reference": [[str(1 + total / 3)]], "bound": 0}
+    (tmp_path / "claims.json").write_text(json.dumps({"format": 1, "claims": [entry]}))
+    (found,) = findings(tmp_path).values()
+    assert (found.verdict, found.evidence, found.found) == ("holds", "exact", 0.0)
+    transformer, (claim,) = claims.read(tmp_path)
+    assert verify.operations(transformer, claim) == 3 * (4 * 2) + 9 * (1 + 1)
+    two = replace(claim, coordinates=np.array([0, 1]), reference=np.array([[4 + total / 3, 6]], dtype=object))
+    for norm, bound in (("euclidean", [5.0]), ("absolute", [[3.0, 4.0]])):  # the differences are 3 and 4
+        attained = replace(two, norm=norm, bound=np.array(bound))
+        assert verify.judge_rationals(transformer, attained).verdict == "holds"
+        just_below = replace(attained, bound=np.nextafter(attained.bound, 0))
+        assert verify.judge_rationals(transformer, just_below).verdict == "false"
+    for limit in ("MOST_BITS", "MOST_EXACT_OPERATIONS"):
+        with monkeypatch.context() as lowered:
+            lowered.setattr(verify, limit, 2)
+            assert verify.judge_rationals(transformer, claim) is None
+
+
+def test_the_literal_evaluation(rng, monkeypatch):
+    """Softmax and ReLU, several blocks, a layer without attention and one without MLP, against the torch modules."""
+
+    def head(rank: int, size: int) -> AttentionHead:
+        shapes = (rank, 5), (rank, 5), (size, 5), (5, size)
+        return AttentionHead(*(torch.tensor(rng.standard_normal(shape) / 3) for shape in shapes))
+
+    mlp = MlpLayer(*(torch.tensor(rng.standard_normal(shape) / 3) for shape in ((7, 5), (5, 7))))
+    layers = [
+        TransformerLayer(AttentionLayer([head(2, 3), head(3, 2)], "softmax"), mlp),
+        TransformerLayer(AttentionLayer([head(2, 3)], "relu"), None),
+        TransformerLayer(None, mlp),
+    ]
+    transformer, tokens = Transformer(layers, [1, 0, 2, 0]), rng.standard_normal((11, 5))
+    streams = [h.numpy() for h in transformer.trace(torch.tensor(tokens))]
+    for block in (verify.BLOCK, 23):
+        monkeypatch.setattr(verify, "BLOCK", block)
+        for ours, theirs in zip(verify.FloatTrace(transformer)(tokens, 0, 4), streams, strict=True):
+            assert ours == pytest.approx(theirs, rel=1e-12, abs=1e-12)
+    (part,) = verify.FloatTrace(transformer)(streams[0], 1, 2)
+    assert part == pytest.approx(streams[1], rel=1e-12, abs=1e-12)
+    with flint.ctx.workprec(128):
+        (enclosed,) = verify.BallTrace(transformer)(streams[0], 1, 2)
+    assert np.vectorize(float)(enclosed) == pytest.approx(streams[1], rel=1e-12, abs=1e-12)
+
+
+def test_large_evaluations_are_sampled_unless_balls_are_asked_for(tmp_path, monkeypatch, capsys):
+    foreign(tmp_path)
+    monkeypatch.setattr(verify, "MOST_OPERATIONS", 83)  # 2 layers x (3 x 12 + 9 x 3) = 126
+    assert verify.main([str(tmp_path)]) == 0
+    assert "1 holds (sampled)\nmore than 8e+01 multiplications: in float64 alone" in capsys.readouterr().out
+    assert verify.main([str(tmp_path), "--precision", "64"]) == 0
+    assert "certified, 64" in capsys.readouterr().out
+    monkeypatch.setattr(verify, "MOST_OPERATIONS", 84)
+    assert verify.main([str(tmp_path)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent"], "there is no directory 'absent'"),
+        (["DIR", "--precision", "15"], "--precision is 15; it must lie between 16 and 65536 bits"),
+        (["DIR", "--json", "DIR"], "it is a directory"),
+        (["DIR", "--bits", "3"], "unrecognized arguments"),
+        ([], "the following arguments are required: DIR"),
+    ],
+    ids=" ".join,
+)
+def test_bad_input(arguments, message, tmp_path, capsys):
+    foreign(tmp_path)
+    assert verify.main([a.replace("DIR", str(tmp_path)) for a in arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert message in err
+
+
+@pytest.mark.parametrize("name", ["transformer.safetensors", "claims.json", "input.npy", "output.npy", "pooling.npy"])
+def test_a_file_that_lacks(name, exports, capsys):
+    (exports / "em" / name).unlink()
+    assert verify.main([str(exports / "em")]) == 2
+    assert f"there is no file '{exports / 'em' / name}'" in capsys.readouterr().err
+
+
+def test_a_tensor_that_lacks(exports, capsys):
+    change_tensors(exports / "em", lambda tensors: tensors.pop("layers.1.attention.1.key"))
+    assert verify.main([str(exports / "em")]) == 2
+    assert "layers.1.attention.1.key" in capsys.readouterr().err

@@ -1,0 +1,87 @@
+"""`python -m theory_checks.calibration`: fix Theorem F.1's constants before any held-out cell is run.
+
+They are computed from the sweep `calibration` and written to the results file; once another cell is in the file they
+can no longer be changed, and whoever reads them checks that they follow from the calibration cells.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from constructions.command_line import Parser, run_command
+from constructions.errors import InputError
+from theory_checks import rates
+from theory_checks.rates import Constants
+from theory_checks.sweeps import results
+from theory_checks.sweeps.results import Results
+
+SWEEP = "calibration"
+RESULTS = Path(__file__).parents[1] / "figures" / "sweep.sqlite"
+KEY = "constants"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Fix the constants; 2 on bad input."""
+    return run_command(lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    parser = Parser(
+        prog="python -m theory_checks.calibration",
+        description="Compute the constants of Theorem F.1's bound from the cells of the sweep `calibration`, and write "
+        "them to the results file, before it holds any other cell. Run again later, show them.",
+    )
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="FILE.sqlite", help="figures/sweep.sqlite")
+    path = parser.parse_args(arguments).results
+    found = results.read(path)
+    if results.noted(path, KEY) is None:
+        if found.others or len(found.rows) > len(found.sweep(SWEEP)):
+            raise InputError(
+                f"{str(path)!r} holds more than the sweep {SWEEP!r}; constants are fixed before that is run"
+            )
+        made = calibrated(found)
+        results.note(path, KEY, json.dumps({str(r): asdict(constants) for r, constants in made.items()}))
+    for separation, constants in fixed(path).items():
+        print(f"separation {separation:g}: beta {constants.beta:.4f}, c {constants.c:.4f}")
+    return 0
+
+
+def calibrated(found: Results) -> dict[float, Constants]:
+    """β and c from the calibration cells, for each separation."""
+    rows = found.sweep(SWEEP)
+    missing = [cell for cell in found.missing if cell.sweep == SWEEP]
+    if missing:
+        raise InputError(f"{len(missing)} cells of the sweep {SWEEP!r} are missing")
+    made = {}
+    for separation in np.unique(rows["separation"]).tolist():
+        part = rows[rows["separation"] == separation]
+        shapes = np.array([rates.shape(r["d"], r["K"], r["n"], r["min_weight"]) for r in part])
+        made[separation] = rates.calibrate(shapes, part["statistical"], part["em_rate"])
+    return made
+
+
+def fixed(path: Path = RESULTS) -> dict[float, Constants]:
+    """The constants that the file holds, for each separation.
+
+    Raises
+    ------
+    InputError
+        If there are none, or they do not follow from the file's calibration cells.
+    """
+    text = results.noted(path, KEY)
+    if text is None:
+        raise InputError(f"{str(path)!r} holds no constants; run python -m theory_checks.calibration first")
+    held = {float(separation): Constants(**values) for separation, values in json.loads(text).items()}
+    if held != calibrated(results.read(path)):
+        raise InputError(f"the constants in {str(path)!r} do not follow from its calibration cells")
+    return held
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""A declared grid of experiments, run in parallel, its results kept as they come."""

@@ -1,0 +1,149 @@
+"""`python -m theory_checks.sweeps`: measure what a grid declares and is not in the results file yet."""
+
+from __future__ import annotations
+
+import os
+
+# Before numpy and torch are loaded: one thread, one order of adding up.
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+
+import sys
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from constructions.command_line import Parser, Progress, require_writable, run_command
+from constructions.errors import InputError
+from constructions.outputs import versions
+from theory_checks.sweeps import experiment, running
+from theory_checks.sweeps.grid import Cell, Grid, load
+from theory_checks.sweeps.results import Store, done
+
+FIGURES = Path(__file__).parents[2] / "figures"
+LARGEST_JOBS = 64
+MOST_SHOWN = 20
+"""Failed cells that are named one by one."""
+
+
+def main(
+    arguments: Sequence[str] | None = None,
+    measure: running.Measure = experiment.measure,
+    columns: Mapping[str, type] = experiment.COLUMNS,
+) -> int:
+    """Run the sweep; 1 when a cell failed, 2 on bad input, 130 when interrupted."""
+    return run_command(lambda: _run(arguments, measure, columns))
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m theory_checks.sweeps",
+        description="Measure every cell of a declared grid, several at a time, and append the results to one SQLite "
+        "file as they come. Cells that the file holds already are not run again: after an interruption, even by "
+        "kill -9, the same command goes on where it was. The same seeds give the same rows whatever --jobs.",
+        epilog="The grid: [defaults] and [[sweep]] blocks in TOML; help(theory_checks.sweeps.grid) explains it. The "
+        "file: theory_checks.sweeps.results.read(PATH), or its view `rows` in any SQLite shell. Workers of a Dask "
+        "cluster need this package installed, and one thread each: dask worker ADDRESS --nthreads 1. "
+        "Exit code 1 when a cell failed; nothing of it is stored, and it is tried again the next time.",
+    )
+    parser.add_argument(
+        "grid",
+        nargs="?",
+        type=Path,
+        default=FIGURES / "sweep.toml",
+        metavar="GRID.toml",
+        help="the grid (default: figures/sweep.toml)",
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=FIGURES / "sweep.sqlite",
+        metavar="FILE.sqlite",
+        help="where results are, and are added (default: figures/sweep.sqlite)",
+    )
+    parser.add_argument("--only", nargs="+", default=[], metavar="SWEEP", help="only these blocks of the grid")
+    parser.add_argument("--list", action="store_true", help="list the blocks, and what is done, without running any")
+    parser.add_argument("--jobs", type=int, metavar="J", help="local processes of one thread each (1)")
+    parser.add_argument(
+        "--backend", choices=("loky", "dask"), default="loky", help="local processes (loky) or a cluster"
+    )
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="of a running Dask scheduler, such as tcp://host:8786")
+    return parser
+
+
+def _run(arguments: Sequence[str] | None, measure: running.Measure, columns: Mapping[str, type]) -> int:
+    options = _parser().parse_args(arguments)
+    if options.jobs is not None and not 1 <= options.jobs <= LARGEST_JOBS:
+        raise InputError(f"--jobs is {options.jobs}; it must lie between 1 and {LARGEST_JOBS}")
+    if (options.backend == "dask") != (options.scheduler is not None):
+        raise InputError("--backend dask and --scheduler ADDRESS go together; one of them is missing")
+    if options.scheduler is not None and options.jobs is not None:
+        raise InputError("--jobs is for local processes; a cluster uses all its workers")
+    grid = load(options.grid)
+    cells = grid.only(options.only or grid.sweeps)
+    if options.list:
+        print(_listing(grid, options.grid, options.results, done(options.results)))
+        return 0
+    require_writable(options.results)
+    with Store(options.results, columns) as store:
+        before = store.done()
+        left = [cell for cell in cells if cell not in before]
+        print(f"{options.grid}: {len(cells)} cells, of which {options.results} holds {len(cells) - len(left)}", end="")
+        where = f"at {options.scheduler}" if options.scheduler else f"in {options.jobs or 1} process(es)"
+        print(f"; {len(left)} to run {where}" if left else "; nothing to run", flush=True)
+        if options.scheduler and left:
+            outcomes = running.cluster(left, measure, columns, options.scheduler)
+        else:
+            outcomes = running.local(left, measure, columns, options.jobs or 1)
+        store.begin(grid.text, versions("joblib"))
+        return _keep(outcomes, left, store) if left else 0
+
+
+def _keep(outcomes: running.Outcomes, left: Sequence[Cell], store: Store) -> int:
+    """Store each cell as it is done; name the failed ones at the end, however it comes."""
+    began, share, work = time.monotonic(), 0.0, sum(cell.cost for cell in left)
+    failed: list[running.Outcome] = []
+    number = 0
+    try:
+        with warnings.catch_warnings(), closing(outcomes), Progress("cell") as progress:
+            warnings.filterwarnings("ignore", ".* still being processed")  # joblib's, when it is interrupted
+            for number, outcome in enumerate(outcomes, start=1):
+                if outcome.error:
+                    failed.append(outcome)
+                else:
+                    store.add(outcome.cell, outcome.rows, outcome.seconds)
+                share += outcome.cell.cost / work
+                progress(number, len(left), share)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    finally:
+        print(f"{number - len(failed)} cells in {time.monotonic() - began:.0f} s; they are in {store.path}")
+        for outcome in failed[:MOST_SHOWN]:
+            print(f"failed: {outcome.cell}: {outcome.error}", file=sys.stderr)
+        if len(failed) > MOST_SHOWN:
+            print(f"failed: {len(failed) - MOST_SHOWN} more", file=sys.stderr)
+    return int(bool(failed))
+
+
+def _listing(grid: Grid, declared: Path, results: Path, held: set[Cell]) -> str:
+    """A line a block: cells, replications, its share of the estimated work, and what is done."""
+    work = sum(cell.cost for cell in grid.cells)
+    width = max(len("sweep"), *map(len, grid.sweeps))
+    lines = [f"{'sweep':{width}s} {'cells':>7s} {'rows':>9s} {'work':>6s} {'done':>7s}"]
+    for name in grid.sweeps:
+        cells = grid.only([name])
+        share = sum(cell.cost for cell in cells) / work
+        rows = sum(cell.replications for cell in cells)
+        finished = sum(cell in held for cell in cells)
+        lines.append(f"{name:{width}s} {len(cells):7d} {rows:9d} {share:6.1%} {finished:7d}")
+    others = len(held - set(grid.cells))
+    lines.append(
+        f"grid {declared}; results {results}" + (f", with {others} cells that the grid has not" if others else "")
+    )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
