@@ -71,7 +71,7 @@ def test_it_is_too_late_when_other_cells_are_there(measured, capsys):
     assert sweep(arguments) == 0
     capsys.readouterr()
     assert calibration.main(["--results", str(path)]) == 2
-    assert "constants are fixed before those are run" in capsys.readouterr().err
+    assert "constants are fixed before that is run" in capsys.readouterr().err
 
 
 def test_constants_of_other_cells_are_refused(measured):

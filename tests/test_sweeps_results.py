@@ -317,8 +317,9 @@ def unprivileged():
 
 def test_without_permission(path):
     """A file that may only be read is read; one that may not is refused, and so is writing to either."""
-    for parent in list(path.parents)[:3]:
-        parent.chmod(0o755)
+    for parent in path.parents:
+        if parent.name.startswith(("test_", "popen-", "pytest-")):
+            parent.chmod(0o755)
     path.chmod(0o444)
     with unprivileged():
         assert len(read(path).rows) == 4

@@ -101,7 +101,7 @@ def test_a_tensor_export_holds(exports):
         (["--normalise", "0.3", "4", "--tensor", "orthogonal"], {"vector, iteration 1"}),
         (["--attention-only", "--dtype", "float32"], {"vector, iteration 2", "vector, iteration 2, exactly"}),
     ],
-    ids=" ".join,
+    ids=["softmax", "normalised", "attention-only"],
 )
 def test_other_forms_hold(arguments, names, tmp_path):
     run = ["--layers", "4", "--dim", "3", "--max-dim", "5", *arguments]

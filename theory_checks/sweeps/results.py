@@ -102,7 +102,7 @@ def read(path: Path) -> Results:
 
 def done(path: Path) -> set[Cell]:
     """The cells that a file holds; none if there is no file."""
-    if not path.exists():
+    if not os.path.exists(path):  # nor one that may not be looked for
         return set()
     with _reading(path) as connection:
         return _cells(connection)
@@ -236,7 +236,7 @@ def _connected(path: Path, timeout: float) -> sqlite3.Connection:
 @contextmanager
 def _reading(path: Path) -> Iterator[sqlite3.Connection]:
     """The file, found sound; what a killed writer left half written is rolled back."""
-    if not path.exists():
+    if not os.path.exists(path):  # nor one that may not be looked for
         raise InputError(f"there is no results file {str(path)!r}")
     with _told(path, "read"), closing(_connected(path, PATIENCE)) as connection:
         connection.execute("BEGIN")  # all that is read belongs to one moment
