@@ -102,7 +102,7 @@ def test_pictures_are_those_last_drawn(files, html) -> None:
 
 def test_a_statement_that_holds(html) -> None:
     said = article(html, "held")
-    assert said.startswith("held ✓ holds π̂_k ≥ 0. Source Lemma | 1 Paper Lemma F.4, Remark 2 Text ours")
+    assert said.startswith("held ✓ holds π̂ k ≥ 0. Source Lemma | 1 Paper Lemma F.4, Remark 2 Text ours")
     assert "Evidence certified, balls of up to 128 bits Instances 11 hold, 2 not applicable, 3 vacuous" in said
     assert "least slack found 0.62" in said
     assert "Rests on nothing else Needed by sampled" in said

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from theory_checks.ledger import EVIDENCE, OUTCOMES, ROOT, Row
 from theory_checks.report import histogram, notes
+from theory_checks.report.scripts import scripts
 from theory_checks.run_file import Run
 from theory_checks.tables import ADDRESSES, COLUMNS, Column, headline, shown
 
@@ -143,4 +144,5 @@ def _resource(name: str) -> str:
 @cache
 def _template():  # type: ignore[no-untyped-def]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["scripts"] = scripts
     return environment.from_string(_resource("page.html"))
