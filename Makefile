@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo test lint types unit checks certify sweep figures bench clean
+.PHONY: demo test lint types unit checks certify report sweep figures bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m constructions.em_transformer --layers 6
@@ -28,6 +28,9 @@ checks: $(VENV)/installed
 
 certify: $(VENV)/installed
 	$(BIN)/python -m theory_checks --certified --jobs 2
+
+report: $(VENV)/installed
+	$(BIN)/python -m theory_checks --jobs 2 --html report
 
 sweep: $(VENV)/installed
 	$(BIN)/python -m theory_checks.sweeps --only calibration --jobs 2

@@ -108,8 +108,10 @@ def _weights(path: Path) -> Transformer:
         transformer, _ = weights_file.load(path)
     except (AttributeError, IndexError) as error:  # a list where an object is needed, a vector where a matrix is
         raise InputError(f"{str(path)!r} is not a transformer file: {error}") from error
-    if not all(type(layer) is int for layer in transformer.schedule):
-        raise InputError(f"{str(path)!r} has the schedule {_short(transformer.schedule)}; it must hold integers")
+    if not transformer.schedule or not all(type(layer) is int for layer in transformer.schedule):
+        raise InputError(
+            f"{str(path)!r} has the schedule {_short(transformer.schedule)}; it must hold integers, at least one"
+        )
     with safe_open(path, framework="np") as file:
         stored = len(file.keys())
     used = len(list(transformer.parameters()))
@@ -137,6 +139,8 @@ class _Reader:
         for field in ("name", "why"):
             if not isinstance(entry.get(field, ""), str) or (field == "name" and not entry.get(field)):
                 self._refuse(f"has the {field} {_short(entry.get(field))}; it must be text")
+        if not entry["name"].isprintable():  # a table shows it: no line of its own, no commands to a terminal
+            self._refuse("has a name with characters that cannot be printed on one line")
         missing = [field for field in ("reference", "bound") if field not in entry]
         if missing:
             self._refuse(f"has no {missing[0]!r}")

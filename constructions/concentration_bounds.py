@@ -67,8 +67,10 @@ class Region:
         """c_jk = √(κ π_j* π_k*)·e^{−(s² − 4r²)/8}, s = max(R_jk − 2r, 0), and c_kk = 0: π_j* E_j[w_k] ≤ c_jk."""
         nearest = np.maximum(self.distances - 2 * self.radius, 0)
         geometric = np.sqrt(self.odds * np.outer(self.truth.weights, self.truth.weights))
-        overlaps: np.ndarray = geometric * np.exp((4 * self.radius**2 - nearest**2) / 8)
-        return overlaps * (1 - np.eye(len(overlaps)))
+        with np.errstate(over="ignore"):  # infinite for radii from 75 on: every bound made of it is then infinite
+            overlaps: np.ndarray = geometric * np.exp((4 * self.radius**2 - nearest**2) / 8)
+        np.fill_diagonal(overlaps, 0.0)
+        return overlaps
 
     @cached_property
     def offsets(self) -> Float[np.ndarray, "K K"]:
@@ -180,9 +182,11 @@ def step_deviation(
 def uniform_step_deviation(region: Region, count: int, delta: float) -> float:
     """The same for all θ of the region and all k at once, with probability ≥ 1 − 2δ, from the explicit offsets."""
     off_weights, off_sums = population_offsets(region)
-    least = np.maximum(region.truth.weights - off_weights, np.finfo(np.float64).tiny)
+    least = np.maximum(region.truth.weights - off_weights, 0)
+    with np.errstate(divide="ignore", over="ignore"):
+        offsets = off_sums / least
     deviations = responsibility_deviation(region, count, delta), moment_deviation(region, count, delta)
-    return float(step_deviation(region.truth.weights, deviations, least, off_sums / least).max())
+    return float(step_deviation(region.truth.weights, deviations, least, offsets).max())
 
 
 def one_step_radius(region: Region, count: int, delta: float) -> float:

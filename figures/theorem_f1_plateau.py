@@ -19,8 +19,8 @@ MARKS = {
     "n": ("n", style.BLUE, "o"),
     "d": ("d", style.VERMILLION, "s"),
     "K": ("K", style.GREEN, "^"),
-    "min_weight": ("π_min, R = 4", style.PURPLE, "v"),
-    "min_weight_apart": ("π_min, R = 6", style.ORANGE, "D"),
+    "min_weight": ("π_min, R = 3", style.PURPLE, "v"),
+    "min_weight_apart": ("π_min, R = 8", style.ORANGE, "D"),
     "factorial": ("factorial, R = 4, 6", style.GREY, "x"),
 }
 """Sweep -> how it is shown."""
@@ -28,8 +28,8 @@ CLAIMED = [
     ("n", "n", -0.5),
     ("d", "d", 0.5),
     ("K", "K", 0.5),
-    ("min_weight", "1/π_min, R = 4", 0.5),
-    ("min_weight_apart", "1/π_min, R = 6", 0.5),
+    ("min_weight", "1/π_min, R = 3", 0.5),
+    ("min_weight_apart", "1/π_min, R = 8", 0.5),
 ]
 
 
@@ -46,8 +46,14 @@ def draw_cells(axes: Axes) -> None:
     held = constants()[4.0]
     line = np.array([min(reach), max(reach)])
     axes.plot(line, held.c / (1 - held.beta) * line, color=style.VERMILLION, label="calibrated bound, R = 4")
-    axes.set(xscale="log", yscale="log", xlabel="√(K d log(n/δ)/(n π_min))", ylabel="statistical error D, median")
-    axes.legend(loc="lower right", labelspacing=0.25)
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="√(K d log(n/δ)/(n π_min))",
+        ylabel="statistical error D, median",
+        ylim=(4e-4, 3),
+    )
+    axes.legend(loc="lower right", ncols=2, labelspacing=0.25, columnspacing=1)
     style.panel_title(axes, "a", "EM's fixed point against the truth")
 
 
@@ -61,7 +67,7 @@ def draw_exponents(axes: Axes) -> None:
         axes.plot([sign * found.value], [place], "o", color=style.BLUE)
         axes.plot([claimed], [place], "|", color=style.VERMILLION, markersize=14, markeredgewidth=1.5)
         shown = f"{sign * found.value:.3f} [{low:.3f}, {high:.3f}]"
-        axes.text(0, place, shown, ha="center", va="center", fontsize=7)
+        axes.text(-0.12, place, shown, ha="center", va="center", fontsize=7)
     axes.plot([], [], "o-", color=style.BLUE, label="measured, 95 % interval")
     axes.plot([], [], "|", color=style.VERMILLION, markersize=10, markeredgewidth=1.5, label="of the bound")
     axes.set(xlabel="exponent", xlim=(-0.75, 0.75), ylim=(len(CLAIMED) - 0.4, -1.4))
@@ -77,7 +83,7 @@ def small_print() -> str:
     return (
         "Statistical error: D between the fixed point of EM on the samples and the true parameters, D = max over k of "
         f"‖μ̂ − μ*‖ and |π̂ − π*|/π*. Data sets: {counts}; seed 0, calibration seed 1. n from 256 to 131072 (d = K = 2), "
-        "d from 1 to 64 (K = 2, n = 4096), K from 2 to 16 (d = 4, n = 16384, π_min = 1/16), π_min from 1/2 to 1/64 "
+        "d from 1 to 64 (K = 2, n = 4096), K from 2 to 16 (d = 4, n = 16384, π_min = 1/16), π_min from 1/4 to 1/64 "
         f"(d = K = 2, n = 16384); separation 4 unless said. δ = {rates.DELTA:g}; "
         f"intervals: {rates.RESAMPLES} bootstrap resamples."
     )

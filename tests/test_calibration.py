@@ -74,6 +74,20 @@ def test_it_is_too_late_when_other_cells_are_there(measured, capsys):
     assert "constants are fixed before that is run" in capsys.readouterr().err
 
 
+def test_a_grid_without_the_other_cells_does_not_hide_them(measured, capsys):
+    path, arguments = measured
+    assert sweep(arguments) == 0
+    Path(arguments[0]).write_text(GRID[: GRID.rindex("[[sweep]]")].replace("seed = 0", "seed = 0  # again"))
+    with sqlite3.connect(path) as connection:
+        connection.execute("DELETE FROM measured WHERE cell = 1")
+        connection.execute("DELETE FROM cells WHERE cell = 1")  # so that there is something to run
+    assert sweep(arguments) == 0
+    assert set(results.read(path).rows["sweep"]) == {"calibration"}
+    capsys.readouterr()
+    assert calibration.main(["--results", str(path)]) == 2
+    assert "constants are fixed before that is run" in capsys.readouterr().err
+
+
 def test_constants_of_other_cells_are_refused(measured):
     path, _ = measured
     assert calibration.main(["--results", str(path)]) == 0

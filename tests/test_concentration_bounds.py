@@ -240,6 +240,18 @@ def test_step_deviation_is_the_largest_an_average_can_be_off():
     assert step_deviation(true, (5 * first, second), new, offsets)[0] == np.inf
 
 
+@pytest.mark.parametrize("distance", [0.0, 2.0, 1e3])
+@pytest.mark.parametrize("radius", [1.0, 11.0, 101.0])
+def test_where_nothing_can_be_said_bounds_are_infinite_without_a_warning(distance, radius):
+    """Overlaps beyond the weights, and beyond the format: e^{r²/2} at r = 101."""
+    region = Region(Mixture(np.array([0.4, 0.6]), np.array([[0.0, 0.0], [distance, 0.0]])), radius, 0.5)
+    said = distance - 4 * radius > 8
+    assert (np.diag(region.overlaps) == 0).all()
+    assert np.isfinite(responsibility_deviation(region, 101, DELTA)).all()
+    for bound in (uniform_step_deviation, one_step_radius):
+        assert np.isfinite(bound(region, 10**6, DELTA)) == said
+
+
 def test_one_step_radius_and_samples_needed():
     far = Region(Mixture(np.array([0.5, 0.5]), np.array([[0.0], [9.0]])), 9 / 16, 0.5)
     n = samples_needed(one_step_radius, far, 0.5, DELTA, 2**20)

@@ -124,7 +124,7 @@ def test_closure_orders_and_refuses() -> None:
         "a": statement_with("h", id="a"),
     }
     assert closure(["c"], registry) == ["a", "b", "c"]
-    with pytest.raises(ValueError, match="'z' names no statement of c, b, a"):
+    with pytest.raises(ValueError, match="'z' names no statement"):
         closure(["z"], registry)
     registry["a"].depends_on = ("c",)
     with pytest.raises(ValueError, match="rest on each other: c -> b -> a -> c"):
@@ -159,7 +159,7 @@ def test_command_exits_1_when_a_row_fails(monkeypatch, capsys) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nothing"], "'nothing' names no statement"),
+        (["nothing"], "'nothing' names no statement (--list shows all)"),
         (["--seed", "-1"], "--seed is -1"),
         (["--jobs", "0"], "--jobs is 0"),
         (["--seed", "x"], "invalid int value: 'x'"),

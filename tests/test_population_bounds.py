@@ -137,6 +137,22 @@ def test_moved_mass_is_the_expectation_of_its_factors(monkeypatch):
     assert found[1] == pytest.approx(squared, rel=1e-6, abs=0)
 
 
+def test_the_tail_of_contraction_is_put_together_as_in_the_proof(monkeypatch):
+    """(RW + 2N)e^{−(c−s)R²}/(1 − 2aWe^{−cR²}), with W and N at S_n = 1, R/2 + 1, R²/4 + R/2 + 1, and Λ = 2/(1 − a)."""
+    separation, constant, radius, slower = 14.0, 9.0, 0.5, 1 / 16
+    kappa = 0.5 - (radius + np.log(3) / (separation - 1)) / separation
+    kappa_q = kappa - 1 / (constant**2 * (1 - 1 / separation))
+    rate = min(kappa**2 / 2 - constant**-2, kappa_q**2 / 2)
+    bounds = [arb(1), arb(8), arb(57)]
+    monkeypatch.setattr(population_bounds, "contested", lambda s, gap, order: bounds[order])
+    w, n = map(number, population_bounds._moved(arb(7), arb(13), arb(separation + 2 * radius + 4)))
+    left = 1 - 2 * radius * w * np.exp(-rate * separation**2)
+    expected = (separation * w + 2 * n) * np.exp(-(rate - slower) * separation**2) / left
+    found = population_bounds.contraction_tail(arb(separation), arb(constant), arb(radius), arb(slower))
+    assert number(found) == pytest.approx(expected, rel=1e-11, abs=0)
+    assert 1 - left > 1e-8
+
+
 def test_wide_balls_bound_all_they_hold(rng):
     wide = arb(8, 0.1), arb(1.5, 0.1)
     for bound in (population_bounds.first_step, lambda r, ell: population_bounds.contraction(r, ell, arb(0.5))):
@@ -165,6 +181,64 @@ def test_the_tails_bound_what_they_stand_for(constant):
                 assert population_bounds.contraction(arb(separation), ell, a) * grown <= rate
 
 
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_contested_mass_is_its_integrals(order):
+    """g^n e^{−δ(g−s)} above s, and below, at g = s − v, (s + v) or (s² + v²) for |s − v|^n, times e^{−δv}."""
+    s, gap = 2.3, 7.0
+    powers = (lambda v: 1, lambda v: s + v, lambda v: s * s + v * v)[order]
+    above = quad(lambda v: (s + v) ** order * np.exp(-gap * v) * norm.pdf(s + v), 0, 30, epsabs=0, epsrel=1e-11)[0]
+    below = quad(lambda v: powers(v) * np.exp(-gap * v) * norm.pdf(s - v), 0, 30, epsabs=0, epsrel=1e-11)[0]
+    assert number(contested(arb(s), arb(gap), order)) == pytest.approx(above + below, rel=1e-8, abs=0)
+
+
+def test_steps_are_made_of_their_parts():
+    """The lengths of both means, R apart by misplaced and δ by pulled mass, over the weights that are left."""
+    r, ratio, a = 7.0, 3.0, 0.5
+    given = arb(r), arb(2 * ratio).log()
+    at = thresholds(*given, arb(r / 16), arb(0.5))
+    lost_p, lost_q = (number(tail(s, at.gap)) for s in (at.p, at.q))
+    pull_p, pull_q = (number(at.widest * contested(s, at.gap)) for s in (at.p, at.q))
+
+    def length(x, y):
+        return max(x, y, np.sqrt(x * x + y * y - 2 * x * y * np.sqrt(1 - 1 / 64)))
+
+    second = length(ratio * lost_p * r, ratio * pull_p + pull_q) / (1 - lost_q)
+    first = length(lost_q * r / ratio, pull_q / ratio + pull_p) / (1 - lost_p)
+    expected = max(second, first, ratio * lost_p, lost_q)
+    assert number(population_bounds.first_step(*given)) == pytest.approx(expected, rel=1e-10, abs=0)
+
+    at = thresholds(*given, arb(a), arb(a))
+    logits = arb(r + 2 * a) + population_bounds.prior_slope(arb(ratio), arb(a))
+    (w_p, n_p), (w_q, n_q) = ([number(v) for v in population_bounds._moved(s, at.gap, logits)] for s in (at.p, at.q))
+    left = 1 - a * (ratio * w_p + w_q)
+    assert 0 < left < 0.95  # so that a in it is seen
+    expected = max(ratio * (r * w_p + n_p) + n_q, n_p + (r * w_q + n_q) / ratio) / left
+    assert number(population_bounds.contraction(*given, arb(a))) == pytest.approx(expected, rel=1e-10, abs=0)
+
+
+def test_the_tails_are_their_formulas():
+    r, constant, a = 24.0, 9.0, 0.5
+    kappa = 7 / 16 - 8 * np.log(3) / (7 * r * r)
+    c = min(kappa**2 / 2 - 1 / constant**2, (kappa - 8 / (7 * constant**2)) ** 2 / 2)
+    expected = 13 * r / 4 / np.expm1(c * r * r)
+    assert number(population_bounds.first_step_tail(arb(r), arb(constant))) == pytest.approx(expected, rel=1e-10, abs=0)
+    kappa = 0.5 - (a + np.log((1 + a) / (1 - a)) / (r - 2 * a)) / r
+    c = min(kappa**2 / 2 - 1 / constant**2, (kappa - 1 / (constant**2 * (1 - 2 * a / r))) ** 2 / 2)
+    mean, s, h = np.sqrt(2 / np.pi), r / 2, r + 2 * a + 2 / (1 - a)
+    moved = h + 2 * mean + 2 * (s + 1)
+    near = h * (s + 1 + mean) + 2 * (s * s + s + 1) + 4 * mean * (s + 1) + 2
+    expected = (r * moved + 2 * near) * np.exp(-c * r * r) / (1 - 2 * a * moved * np.exp(-c * r * r))
+    found = population_bounds.contraction_tail(arb(r), arb(constant), arb(a), arb(0))
+    assert number(found) == pytest.approx(expected, rel=1e-10, abs=0)
+
+
+def test_a_tail_wants_thresholds_two_deviations_away():
+    """κ_q R ≥ 2: from there on (s² + s + 1)e^{−s²/2} falls for certain."""
+    near, beyond = (population_bounds.contraction_tail(arb(r), arb(20), arb(0.001), arb(0)) for r in (3.9, 4.2))
+    assert near.is_nan()
+    assert not beyond.is_nan()
+
+
 def test_the_slower_decay_counts():
     assert number(population_bounds.decay(arb(0.4), arb(0.3), arb(10))) == pytest.approx(0.045, rel=1e-12, abs=0)
     assert number(population_bounds.decay(arb(0.4), arb(0.8), arb(10))) == pytest.approx(0.07, rel=1e-12, abs=0)
@@ -177,5 +251,6 @@ def test_without_their_preconditions_bounds_say_nothing():
     assert population_bounds.contraction(close, equal, arb(0.5)).is_nan()
     assert not population_bounds.contraction(far, equal, arb(0.5)).is_nan()
     assert population_bounds.first_step_tail(far, arb(3)).is_nan()  # ρ grows faster than the mass between falls
+    assert population_bounds.first_step_tail(arb(2.2), arb(9)).is_nan()  # 0 < 2cR² < 1: it may still grow
     assert population_bounds.contraction_tail(far, arb(2.5), arb(0.5), arb(0)).is_nan()
     assert population_bounds.contraction_tail(arb(24), arb(9), arb(0.5), arb(1) / 8).is_nan()

@@ -14,7 +14,7 @@ from constructions.algorithms.population_em import (
     quadrature_error,
     rule,
 )
-from constructions.algorithms.sampling import Mixture
+from constructions.algorithms.sampling import Mixture, sample
 
 
 def drawn(components, dim, apart, rng):
@@ -158,6 +158,32 @@ def test_standard_errors_are_the_spread_of_estimates(rng, monkeypatch):
         values = np.stack([run[place].value for run in runs])
         errors = np.stack([run[place].standard_error for run in runs])
         assert values.std(axis=0) / np.sqrt((errors**2).mean(axis=0)) == pytest.approx(1, rel=0, abs=5 / np.sqrt(398))
+
+
+def test_standard_errors_are_those_of_the_linearised_ratio(rng):
+    """sd of v_k, and of (v_k(X − μ_k*) − (μ_k⁺ − μ_k*)w_k)/π_k⁺, over the very samples, over √n."""
+    truth, weights, means = drawn(3, 2, 0.5, rng)
+    found = monte_carlo_error(truth, weights, means, 101, np.random.default_rng(7))
+    x, labels = sample(truth, 101, np.random.default_rng(7))
+    w = np.exp(log_responsibilities(x, weights, means))
+    v, new = w - np.eye(3)[labels], w.mean(axis=0)
+    assert found[0].value == pytest.approx(v.mean(axis=0), rel=1e-12, abs=0)
+    assert found[0].standard_error == pytest.approx(v.std(axis=0) / np.sqrt(101), rel=1e-12, abs=0)
+    for k in range(3):
+        scaled = v[:, [k]] * (x - truth.means[k])
+        off = scaled.mean(axis=0) / new[k]
+        assert found[1].value[k] == pytest.approx(off, rel=1e-12, abs=0)
+        influence = (scaled - off * w[:, [k]]) / new[k]
+        assert found[1].standard_error[k] == pytest.approx(influence.std(axis=0) / np.sqrt(101), rel=1e-9, abs=0)
+
+
+@pytest.mark.parametrize(("components", "pole"), [(2, np.pi), (3, 2 * np.pi / 3)])
+def test_the_strip_of_the_quadrature_bound_ends_before_the_poles(components, pole):
+    """1 + e^{iθ} vanishes at θ = π, 1 + e^{iθ} + e^{−iθ} at 2π/3: nothing decays faster than e^{−2πθ/(spread·h)}."""
+    one, other = (quadrature_error(components, 6.0, nodes=nodes) for nodes in (65, 129))
+    decay = np.log(one / other) / (2 * np.pi * 64 / (2 * population_em.REACH))
+    assert 0.5 * pole / 6 < decay < pole / 6
+    assert quadrature_error(components, 0.1, nodes=1001) == pytest.approx(2 * np.exp(-40.5) / np.sqrt(2 * np.pi), abs=0)
 
 
 def test_sampling_serves_every_dimension(rng):

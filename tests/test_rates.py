@@ -47,6 +47,11 @@ def test_intervals_cover(rng):
     assert 165 <= covered < 200
 
 
+def test_what_an_estimate_leaves_to_chance():
+    found = rates.Estimate(2.0, 1.9, 2.2)
+    assert (found.least, found.most) == pytest.approx((1.75, 2.5), rel=1e-12, abs=0)
+
+
 def test_interval_of_a_mean(rng):
     values = rng.standard_normal(211) + 3
     found = rates.interval(values)
@@ -70,6 +75,6 @@ def test_constants_are_the_worst_of_the_calibration():
 def test_misses_that_contradict_the_failure_probability():
     assert not rates.excess_failures(0, 20)
     assert not rates.excess_failures(1, 20)
-    assert not rates.excess_failures(5, 20)  # 1.4e-6
-    assert rates.excess_failures(6, 20)  # 3.4e-8
+    assert not rates.excess_failures(6, 20)  # 3.4e-8
+    assert rates.excess_failures(7, 20)  # 6.9e-10
     assert not rates.excess_failures(7, 200)

@@ -131,7 +131,7 @@ def test_schedulers_that_will_not_do(schedulers, monkeypatch):
     with pytest.raises(InputError, match="has no workers; start some"):
         running.cluster(CELLS, sweep_measures.cheap, COLUMNS, schedulers[1])
     monkeypatch.setattr(running, "PATIENCE", 0.3)
-    for nowhere in ("tcp://127.0.0.1:1", "carrier-pigeon://here", "127.0.0.1:x"):
+    for nowhere in ("tcp://127.0.0.1:1", "carrier-pigeon://here", "127.0.0.1:x", "host", "tls://127.0.0.1:1"):
         with pytest.raises(InputError, match=f"no Dask scheduler answers at '{nowhere}' within 0.3 s"):
             running.cluster(CELLS, sweep_measures.cheap, COLUMNS, nowhere)
     monkeypatch.setitem(sys.modules, "distributed", None)

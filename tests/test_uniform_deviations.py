@@ -80,7 +80,10 @@ def test_the_command_writes_what_it_reads(command, tmp_path: Path, monkeypatch):
 
 
 def test_bad_input_is_refused(command, tmp_path: Path):
-    command("--replications", 1).assert_refused("--replications is 1", "at least 2")
+    for replications in (1, 10_001):
+        command("--replications", replications).assert_refused(
+            f"--replications is {replications}; it must lie between 2"
+        )
     command("--seed", -1).assert_refused("--seed is -1", "must not be negative")
     command("--out", tmp_path / "absent" / "found.json").assert_refused("found.json")
     for content in ("", "[]", '{"seed": 0, "constants": {}, "cells": [{"part": "n"}]}'):

@@ -268,10 +268,28 @@ def test_attained_bounds_need_exactness(tmp_path):
     assert (found.verdict, found.evidence, found.bits) == ("holds", "sampled", None)
 
 
-def test_precision_is_doubled_while_a_claim_is_undecided(tmp_path):
-    foreign(tmp_path, bound=2.0**-24)
-    bits = [found.bits for found in findings(tmp_path, 16).values()]
-    assert bits == [32]
+@pytest.mark.parametrize(("bound", "bits"), [(2.0**-24, 32), (2.0**-44, 64), (2.0**-80, None)])
+def test_precision_is_doubled_twice_while_a_claim_is_undecided(bound, bits, tmp_path):
+    foreign(tmp_path, bound=bound)
+    assert [found.bits for found in findings(tmp_path, 16).values()] == [bits]
+
+
+def test_claims_that_differ_in_where_they_start(tmp_path):
+    """The same tokens, the same last layer: two layers, h + 3m, and one, h + m."""
+    foreign(tmp_path)
+    (entry,) = listed(tmp_path)
+    entries = [entry, entry | {"name": "h + mean", "layers": [1, 2], "reference": [[6, 1]]}]
+    (tmp_path / "claims.json").write_text(json.dumps({"format": 1, "claims": entries}))
+    assert [(found.verdict, found.layers) for found in findings(tmp_path).values()] == [
+        ("holds", (0, 2)),
+        ("holds", (1, 2)),
+    ]
+
+
+def test_what_is_no_number_is_the_worst(tmp_path):
+    foreign(tmp_path, tokens=[0, 1], reference=[[7, 5], [10, 3]])
+    _, (claim,) = claims.read(tmp_path)
+    assert np.isnan(verify._finding(claim, np.array([2.0, np.nan]), claim.bound, False, "sampled").found)
 
 
 def test_what_shows_is_the_worst_row(tmp_path):

@@ -131,7 +131,7 @@ def _ids(options: argparse.Namespace) -> list[str]:
         graded = [id for id in sorted(REGISTRY) if not options.certified or REGISTRY[id].evidence == "certified"]
         return closure(options.ids or graded, REGISTRY)
     except ValueError as error:
-        raise InputError(str(error)) from error
+        raise InputError(f"{error} (--list shows all)") from error
 
 
 def _checked(options: argparse.Namespace) -> Run:

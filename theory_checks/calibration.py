@@ -35,9 +35,15 @@ def _run(arguments: Sequence[str] | None) -> int:
     parser = Parser(
         prog="python -m theory_checks.calibration",
         description="Compute the constants of Theorem F.1's bound from the cells of the sweep `calibration`, and write "
-        "them to the results file, before it holds any other cell. Run again later, show them.",
+        "them to the results file, before it holds any other cell. Once they are there, show them.",
     )
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="FILE.sqlite", help="figures/sweep.sqlite")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=RESULTS,
+        metavar="FILE.sqlite",
+        help="the results file (default: figures/sweep.sqlite)",
+    )
     path = parser.parse_args(arguments).results
     found = results.read(path)
     if results.noted(path, KEY) is None:

@@ -270,7 +270,7 @@ def closure(ids: Iterable[str], registry: dict[str, Statement]) -> list[str]:
         if id in ordered:
             return
         if id not in registry:
-            raise ValueError(f"{id!r} names no statement of {', '.join(registry)}")
+            raise ValueError(f"{id!r} names no statement")
         if id in open_ids:
             raise ValueError(f"statements rest on each other: {' -> '.join([*open_ids, id])}")
         open_ids.append(id)

@@ -109,8 +109,15 @@ def read(path: Path = STORED) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Compute, print from which C on the theorems hold, write; 0, or 2 with one sentence on bad input."""
-    parser = Parser(prog="python -m theory_checks.phase_diagram", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=STORED, metavar="FILE", help="default: figures/theorem_f2.json")
+    parser = Parser(
+        prog="python -m theory_checks.phase_diagram",
+        description="Search, over separation and imbalance, for the parameters from which a step of population EM does "
+        "worst; print from which C of (A1) on Theorems F.2 and F.3 hold there, and write what was found. "
+        "`python -m figures theorem_f2` draws it.",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=STORED, metavar="FILE", help="where to write (default: figures/theorem_f2.json)"
+    )
     return run_command(lambda: _run(parser.parse_args(arguments).out))
 
 

@@ -92,12 +92,14 @@ def transformer_step(approximation: Approximation, dim: int, rho: float, weight:
     """D of the transformer's step, if EM's own from the same parameters has D ≤ ρ: any data set of the class.
 
     ρ + max(2B[tanh(U/4) + tanh(g/4) + 1/(1 + A e^c e^{−U}(1 − ρ)π_min)], (e^U − 1)(1 + ρ)), U = 0 in the first step.
+    ROUNDING is added to the mean's part and, for the weights, to U, which bounds their logarithms.
     """
     u = 0.0 if first else approximation.logit_error(dim)
     if not rho < 1:
         return inf
-    means = bounds.m_step(approximation, 2 * approximation.radius, np.exp(-u) * (1 - rho) * weight, u)
-    return float(rho + max(means + ROUNDING, (expm1(u) + ROUNDING) * (1 + rho)))
+    left = np.exp(-u - ROUNDING) * (1 - rho) * weight
+    means = bounds.m_step(approximation, 2 * approximation.radius, left, u)
+    return float(rho + max(means + ROUNDING, expm1(u + ROUNDING) * (1 + rho)))
 
 
 def em_radius(truth: Mixture, radius: float, slack: float, count: int) -> float:

@@ -25,6 +25,7 @@ from theory_checks import concentration
 RESULTS = Path(__file__).parents[1] / "figures" / "lemma_f2.json"
 SEED = 0
 REPLICATIONS = 40
+MOST_REPLICATIONS = 10_000
 SLACK = 0.5
 """Weights within half of the true ones; means within R_min/16."""
 OBJECTIVES = {
@@ -193,12 +194,14 @@ def _run(arguments: Sequence[str] | None) -> int:
     parser.add_argument(
         "--replications", type=int, default=REPLICATIONS, metavar="R", help=f"data sets a cell ({REPLICATIONS})"
     )
-    parser.add_argument("--out", type=Path, default=RESULTS, metavar="PATH", help="figures/lemma_f2.json")
+    parser.add_argument(
+        "--out", type=Path, default=RESULTS, metavar="PATH", help="where to write (figures/lemma_f2.json)"
+    )
     options = parser.parse_args(arguments)
     if options.seed < 0:
         raise InputError(f"--seed is {options.seed}; it must not be negative")
-    if options.replications < 2:
-        raise InputError(f"--replications is {options.replications}; at least 2 are needed")
+    if not 2 <= options.replications <= MOST_REPLICATIONS:
+        raise InputError(f"--replications is {options.replications}; it must lie between 2 and {MOST_REPLICATIONS}")
     require_writable(options.out)
     content = json.dumps(run(options.seed, options.replications), indent=1, allow_nan=False) + "\n"
     write_all({options.out: content.encode()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -66,13 +67,23 @@ def cluster(cells: Sequence[Cell], measure: Measure, columns: Mapping[str, type]
     except ImportError as error:
         raise InputError("--backend dask needs Dask, which is not installed: pip install '.[cluster]'") from error
     try:
+        asyncio.run(_call(scheduler))  # first, as a Client that fails on the address takes 10 s to go, and a traceback
         client = distributed.Client(scheduler, timeout=PATIENCE, set_as_default=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:  # nobody there; no address; TLS without certificates
         raise InputError(f"no Dask scheduler answers at {scheduler!r} within {PATIENCE} s") from error
     if not client.scheduler_info()["workers"]:
         client.close()
         raise InputError(f"the Dask scheduler at {scheduler!r} has no workers; start some with `dask worker`")
     return _gathered(client, cells, measure, columns)
+
+
+async def _call(scheduler: str) -> None:
+    """Connect to the address and hang up."""
+    from distributed import Security
+    from distributed.comm.core import connect
+
+    line = await connect(scheduler, PATIENCE, **Security().get_connection_args("client"))
+    await line.close()
 
 
 def _gathered(client: Any, cells: Sequence[Cell], measure: Measure, columns: Mapping[str, type]) -> Outcomes:

@@ -1,0 +1,71 @@
+"""The radii of Theorem F.1 with explicit constants: one step from its parts, and the recursion that joins steps."""
+
+from math import exp, expm1, inf, tanh
+
+import numpy as np
+import pytest
+
+from constructions.em_class import TaskClass, split_tolerance
+from theory_checks import test_theorem_f1_explicit as explicit
+
+CASE = explicit.Case(32, 3, 2, 1009, 0.3)
+APPROXIMATION = split_tolerance(TaskClass(3, 2, 7.0, 0.15), 0.05, "floor")
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("rho", [0.05, 0.4])
+def test_a_step_is_made_of_its_parts(first, rho):
+    """ρ + max(2B[tanh(U/4) + tanh(g/4) + 1/(1 + Ae^c π̂)], (e^U − 1)(1 + ρ)), π̂ = e^{−U}(1 − ρ)π_min."""
+    a = APPROXIMATION
+    u = 0.0 if first else a.log_error + 3 * a.square_error / 2
+    floor = 1 / (1 + exp(a.log_a + a.chord_width) * exp(-u) * (1 - rho) * 0.3)
+    means = 2 * 7.0 * (tanh(u / 4) + tanh(a.log_error / 4) + floor)
+    found = explicit.transformer_step(a, 3, rho, 0.3, first) - rho
+    assert 0 < found - max(means, expm1(u) * (1 + rho)) < 3 * explicit.ROUNDING
+    assert explicit.transformer_step(a, 3, 1.0, 0.3, first) == inf
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "expected"),
+    [
+        (0.1, lambda r: 0.5 * r + 0.05, None),  # falls to its fixed point
+        (0.3, lambda r: 0.3, [0.3, 0.3]),  # stays
+        (0.3, lambda r: 1.2 * r, [inf]),  # grows beyond a half
+        (0.3, lambda r: inf, [inf]),
+        (0.6, lambda r: 0.1, [inf]),  # too far after one step
+    ],
+)
+def test_the_recursion_ends_where_a_step_stays(first, later, expected, monkeypatch):
+    """From every radius but that of (A1), whose share is a half."""
+    truth = explicit.mixture(CASE, np.random.default_rng(3))
+    reach = explicit.smallest_distance(truth) / 16
+    assert reach == pytest.approx(2 * np.sqrt(np.log(2 * 7 / 3)), rel=1e-9, abs=0)
+
+    def em_radius(truth, radius, slack, count):
+        assert count == CASE.kept == 1008
+        if slack == explicit.HALF:
+            assert radius == reach
+            return first
+        assert slack == radius
+        return later(radius)
+
+    monkeypatch.setattr(explicit, "em_radius", em_radius)
+    monkeypatch.setattr(explicit, "transformer_step", lambda approximation, dim, rho, weight, first: rho)
+    found = explicit.radii(CASE, truth, APPROXIMATION)
+    if expected is None:
+        assert found[:2] == [inf, 0.1]
+        assert len(found) <= explicit.REGIONS + 1
+        assert min(later(found[-1]), first) <= found[-1] < 0.5
+    else:
+        assert found == ([inf, *expected[:1]] if expected[0] < inf else [inf])
+
+
+def test_starts_are_as_far_as_a1_allows():
+    truth = explicit.mixture(CASE, np.random.default_rng(5))
+    reach = explicit.smallest_distance(truth) / 16
+    for start in explicit.starts(truth, np.random.default_rng(7)):
+        off = np.linalg.norm(start.means - truth.means, axis=1)
+        assert off == pytest.approx(reach, rel=1e-8, abs=0)
+        assert (off < reach).all()
+        assert start.weights.sum() == pytest.approx(1, rel=1e-12, abs=0)
+        assert np.abs(start.weights / truth.weights - 1).max() == pytest.approx(0.4995, rel=1e-12, abs=0)
