@@ -1,11 +1,13 @@
 """The radii of Theorem F.1 with explicit constants: one step from its parts, and the recursion that joins steps."""
 
+from dataclasses import replace
 from math import exp, expm1, inf, tanh
 
 import numpy as np
 import pytest
 
 from constructions.em_class import TaskClass, split_tolerance
+from constructions.relu_networks import chord_slope
 from theory_checks import test_theorem_f1_explicit as explicit
 
 CASE = explicit.Case(32, 3, 2, 1009, 0.3)
@@ -18,7 +20,7 @@ def test_a_step_is_made_of_its_parts(first, rho):
     """ρ + max(2B[tanh(U/4) + tanh(g/4) + 1/(1 + Ae^c π̂)], (e^U − 1)(1 + ρ)), π̂ = e^{−U}(1 − ρ)π_min."""
     a = APPROXIMATION
     u = 0.0 if first else a.log_error + 3 * a.square_error / 2
-    floor = 1 / (1 + exp(a.log_a + a.chord_width) * exp(-u) * (1 - rho) * 0.3)
+    floor = 1 / (1 + exp(a.log_a + chord_slope(a.chord_width)) * exp(-u) * (1 - rho) * 0.3)
     means = 2 * 7.0 * (tanh(u / 4) + tanh(a.log_error / 4) + floor)
     found = explicit.transformer_step(a, 3, rho, 0.3, first) - rho
     assert 0 < found - max(means, expm1(u) * (1 + rho)) < 3 * explicit.ROUNDING
@@ -26,38 +28,32 @@ def test_a_step_is_made_of_its_parts(first, rho):
 
 
 @pytest.mark.parametrize(
-    ("first", "later", "expected"),
+    ("constant", "first", "later", "expected"),
     [
-        (0.1, lambda r: 0.5 * r + 0.05, None),  # falls to its fixed point
-        (0.3, lambda r: 0.3, [0.3, 0.3]),  # stays
-        (0.3, lambda r: 1.2 * r, [inf]),  # grows beyond a half
-        (0.3, lambda r: inf, [inf]),
-        (0.6, lambda r: 0.1, [inf]),  # too far after one step
+        (2, 0.3, lambda r: 0.3, [0.3]),  # stays
+        (2, 0.4, lambda r: r / 2, [0.4, 0.2, 0.1, 0.05, 0.025, 0.0125]),  # falls as long as there are regions
+        (2, 0.3, lambda r: 0.31, [0.3, 1.01 * 0.31, 0.31]),  # grows a little, and then stays
+        (2, 0.3, lambda r: 1.2 * r, []),  # grows beyond a half
+        (2, 0.3, lambda r: inf, []),
+        (32, 0.3, lambda r: inf, [0.3]),  # lies in (A1)'s region, which a step leads to 0.3
+        (32, 0.6, lambda r: 0.1, []),  # too far after one step
     ],
 )
-def test_the_recursion_ends_where_a_step_stays(first, later, expected, monkeypatch):
-    """From every radius but that of (A1), whose share is a half."""
-    truth = explicit.mixture(CASE, np.random.default_rng(3))
+def test_the_recursion_ends_where_a_step_stays(constant, first, later, expected, monkeypatch):
+    """Of a transformer that is EM; (A1)'s region has the share ½ and, at C = 2, a radius of 0.155."""
+    case = replace(CASE, separation=constant)
+    truth = explicit.mixture(case, np.random.default_rng(3))
     reach = explicit.smallest_distance(truth) / 16
-    assert reach == pytest.approx(2 * np.sqrt(np.log(2 * 7 / 3)), rel=1e-9, abs=0)
+    assert reach == pytest.approx(constant / 16 * np.sqrt(np.log(2 * 7 / 3)), rel=1e-9, abs=0)
 
     def em_radius(truth, radius, slack, count):
-        assert count == CASE.kept == 1008
-        if slack == explicit.HALF:
-            assert radius == reach
-            return first
-        assert slack == radius
-        return later(radius)
+        assert count == 1008  # the samples that are kept
+        assert (radius, slack) == (reach, 0.5) or radius == slack
+        return first if radius == reach else later(radius)
 
     monkeypatch.setattr(explicit, "em_radius", em_radius)
     monkeypatch.setattr(explicit, "transformer_step", lambda approximation, dim, rho, weight, first: rho)
-    found = explicit.radii(CASE, truth, APPROXIMATION)
-    if expected is None:
-        assert found[:2] == [inf, 0.1]
-        assert len(found) <= explicit.REGIONS + 1
-        assert min(later(found[-1]), first) <= found[-1] < 0.5
-    else:
-        assert found == ([inf, *expected[:1]] if expected[0] < inf else [inf])
+    assert explicit.radii(case, truth, APPROXIMATION) == pytest.approx([inf, *expected], rel=1e-12, abs=0)
 
 
 def test_starts_are_as_far_as_a1_allows():
