@@ -14,10 +14,10 @@ from figures import style
 from theory_checks.test_theorem_f1_rate import Cells, cells
 
 ERRORS = {
-    "total": ("total: transformer − truth", style.BLACK, "-"),
     "statistical": ("statistical: fixed point − truth", style.BLUE, "-"),
     "optimisation": ("optimisation: L steps − fixed point", style.VERMILLION, "--"),
     "approximation": ("approximation: transformer − L steps", style.GREEN, "-."),
+    "total": ("total: transformer − truth", style.BLACK, ":"),
 }
 FLOOR = 1e-13
 """Errors below are rounding."""
