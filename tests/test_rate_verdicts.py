@@ -72,3 +72,10 @@ def test_rate_of_fall():
     assert rate.rate_of_fall(cells, "optimisation", 1.0).outcome == "holds"
     assert rate.rate_of_fall(cells, "optimisation", 2.0).outcome == "refuted"
     assert rate.rate_of_fall(cells[:2], "optimisation", 1.0).outcome == "not applicable"
+
+
+def test_only_held_out_cells_are_judged():
+    verdicts = list(rate.theorem_f1.verdicts(0))
+    names = [verdict.instance.split(":")[0] for verdict in verdicts]
+    assert "calibration" not in names
+    assert len(names) == len({rate.declared(row) for row in rate.found().rows if row["sweep"] != "calibration"})

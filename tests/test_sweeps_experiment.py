@@ -91,6 +91,24 @@ def test_a_bound_that_is_too_low_is_seen(monkeypatch):
         assert row["step_error"] > row["step_bound"] > 0
 
 
+def test_one_component_beyond_its_bound_is_enough(monkeypatch):
+    """The lightest component's bound is 0, those of the others are not."""
+    cell = replace(CELL, min_weight=0.1, replications=1)
+    monkeypatch.setattr(experiment.bounds, "m_step", lambda sizes, diameter, weight, u: 1.0 * (weight > 0.25))
+    (row,) = experiment.measure(cell)
+    assert row["violations"] == row["judged"] == cell.L
+
+
+def test_the_class_holds_what_the_cell_can_draw():
+    """n·P(‖z‖ ≥ √d(1 + t)) ≤ n·e^{−dt²/2} = 1e-12 (Lemma F.6), beyond the farthest mean."""
+    cell = replace(CELL, d=3, K=4, min_weight=0.1)
+    limits = experiment.transformer(cell).task_class
+    assert (limits.max_dim, limits.max_components, limits.min_weight) == (3, 4, 0.05)
+    largest = max(np.linalg.norm(t.means, axis=1).max() for t in experiment.draw(cell, range(2)).truth)
+    excess = (limits.radius - 1.001 * largest) / np.sqrt(3) - 1
+    assert cell.n * np.exp(-3 * excess**2 / 2) == pytest.approx(1e-12, rel=1e-6, abs=0)
+
+
 def test_steps_that_leave_the_class_are_not_judged(monkeypatch):
     monkeypatch.setattr(experiment, "precondition", lambda em, entering, number: "left" * (number == 3))
     assert [row["judged"] for row in experiment.measure(CELL)] == [2, 2, 2]
