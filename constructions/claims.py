@@ -18,8 +18,8 @@ import numpy as np
 from safetensors import safe_open
 
 from constructions import weights_file
-from constructions.datasets import read_npy
 from constructions.errors import InputError
+from constructions.sample_files import read_npy
 from constructions.transformer import Transformer
 from constructions.weights import Array
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from tokenize import TokenError
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -15,6 +14,7 @@ from sklearn.datasets import load_digits, load_iris, load_wine
 
 from constructions.algorithms.sampling import Mixture, random_mixture, sample
 from constructions.errors import InputError
+from constructions.sample_files import SUFFIXES, first_line, read_samples
 
 
 @dataclass(frozen=True)
@@ -105,45 +105,10 @@ def load_synthetic(components: int, dim: int, count: int, separation: float, rng
 
 
 def load_file(path: Path) -> Dataset:
-    """N×d numbers from a .csv (header optional) or .npy file, taken as they are.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, of another kind, or not a finite N×d array of numbers.
-    """
-    if path.suffix not in (".csv", ".npy"):
+    """N×d numbers from a .csv (header optional) or .npy file, taken as they are; InputError as read_samples says."""
+    if path.suffix not in SUFFIXES:
         raise InputError(f"--data is {str(path)!r}; it must be iris, wine, digits, synthetic, a .csv or a .npy file")
-    if not path.is_file():
-        raise InputError(f"there is no file {str(path)!r}")
-    try:
-        array = read_npy(path) if path.suffix == ".npy" else _read_csv(path)
-        if np.iscomplexobj(array):
-            raise TypeError("its numbers are complex")
-        samples = np.asarray(array, dtype=np.float64)
-    except (ValueError, TypeError, OSError, EOFError) as error:
-        raise InputError(f"{str(path)!r} is not a table of numbers: {_first_line(error)}") from error
-    if samples.ndim != 2 or samples.size == 0:
-        raise InputError(f"{str(path)!r} holds an array of shape {samples.shape}; N×d with N, d ≥ 1 is needed")
-    if not np.isfinite(samples).all():
-        row, column = (int(index) for index in np.argwhere(~np.isfinite(samples))[0])
-        raise InputError(
-            f"{str(path)!r} holds {samples[row, column]} in row {row}, column {column}; all numbers must be finite"
-        )
-    return Dataset(str(path), samples, None, None, "taken as it is")
-
-
-def read_npy(path: Path) -> np.ndarray:
-    """The array in a .npy file; InputError if it is damaged, of objects, or larger than memory."""
-    try:
-        array = np.load(path, allow_pickle=False)
-    except MemoryError as error:
-        raise InputError(f"{str(path)!r} claims more numbers than memory holds") from error
-    except (ValueError, OSError, EOFError, SyntaxError, TokenError) as error:
-        raise InputError(f"{str(path)!r} is not an array of numbers: {_first_line(error)}") from error
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"{str(path)!r} is not an array of numbers: it holds {type(array).__name__}")
-    return array
+    return Dataset(str(path), read_samples(path), None, None, "taken as it is")
 
 
 def load_start(init: str, components: int, samples: Float[np.ndarray, "N d"], rng: np.random.Generator) -> Mixture:
@@ -173,9 +138,7 @@ def read_mixture(path: Path) -> Mixture:
         content = json.loads(path.read_text(encoding="utf-8"))
         weights, means = (np.asarray(content[key], dtype=np.float64) for key in ("weights", "means"))
     except (ValueError, TypeError, KeyError, OSError) as error:
-        raise InputError(
-            f'{str(path)!r} is not {{"weights": [...], "means": [[...]]}}: {_first_line(error)}'
-        ) from error
+        raise InputError(f'{str(path)!r} is not {{"weights": [...], "means": [[...]]}}: {first_line(error)}') from error
     if weights.ndim != 1 or means.ndim != 2 or len(weights) != len(means):
         raise InputError(
             f"{str(path)!r} has weights of shape {weights.shape} and means of shape {means.shape}; "
@@ -184,23 +147,6 @@ def read_mixture(path: Path) -> Mixture:
     return Mixture(weights, means)
 
 
-def _read_csv(path: Path) -> np.ndarray:
-    lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    if not lines:
-        raise ValueError("it is empty")
-    try:
-        [float(cell) for cell in lines[0].split(",")]
-    except ValueError:
-        lines = lines[1:]  # a header
-    if not lines:
-        raise ValueError("it has a header and no rows")
-    return np.loadtxt(lines, delimiter=",", ndmin=2)
-
-
 def _scale(noise: np.ndarray, spread: np.ndarray) -> np.ndarray:
     """What to divide columns by: their noise, or 1 where it is nothing but rounding."""
     return np.where(noise > 1e-9 * spread, noise, 1.0)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0].split(";")[0].rstrip(".")

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from constructions.datasets import read_npy
 from constructions.errors import InputError
+from constructions.sample_files import read_npy
 
 LARGEST_EXPONENT = 400
 """Of decimals in a file: beyond float64's range in any case, and a longer one would take a number that long."""

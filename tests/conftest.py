@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from constructions.algorithms.sampling import Mixture
     from constructions.em_transformer import EmTransformer
 
-install_import_hook("constructions", "theory_checks.runtime_types.checked")
+install_import_hook(("constructions", "tgmm"), "theory_checks.runtime_types.checked")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,4 +9,4 @@ from jaxtyping import install_import_hook
 
 import theory_checks.runtime_types  # noqa: F401 - the hook looks it up
 
-install_import_hook("constructions", "theory_checks.runtime_types.checked")
+install_import_hook(("constructions", "tgmm"), "theory_checks.runtime_types.checked")

@@ -10,9 +10,10 @@ import sympy
 import torch
 from torch import nn
 
-from theory_checks import tgmm
+from tgmm.backbones import Encoder
+from tgmm.model import Tgmm, extra, parameters
+from theory_checks import appendix_d
 from theory_checks.ledger import Verdict, compare, require, statement
-from theory_checks.tgmm import Tgmm, parameters
 
 Build = Callable[[int, Sequence[int], int, int, int], Tgmm]
 
@@ -20,13 +21,13 @@ Build = Callable[[int, Sequence[int], int, int, int], Tgmm]
 def build(dim: int, tasks: Sequence[int], embedding: int, width: int, layers: int) -> Tgmm:
     """The architecture without memory for its numbers: only shapes are counted."""
     with torch.device("meta"):
-        return Tgmm(dim, tasks, embedding, width, layers)
+        return Tgmm(dim, tasks, embedding, width, Encoder(layers, 1, width))
 
 
 def square_keys(dim: int, tasks: Sequence[int], embedding: int, width: int, layers: int) -> Tgmm:
     """Another reading: keys of the read-outs are D×D."""
     with torch.device("meta"):
-        return Tgmm(dim, tasks, embedding, width, layers, width)
+        return Tgmm(dim, tasks, embedding, width, Encoder(layers, 1, width), inner=width)
 
 
 def shared_read_out(dim: int, tasks: Sequence[int], embedding: int, width: int, layers: int) -> Tgmm:
@@ -71,14 +72,14 @@ def appendix_d_counts(rng: np.random.Generator, *, build: Build = build) -> Iter
         model = build(dim, tasks, embedding, width, layers)
         name = f"d={dim} K={tasks} e={embedding} D={width} L={layers}"
         count = model.embedding.numel()
-        yield require(count == tgmm.embedding_count(len(tasks), embedding), f"{name}: embedding {count}")
+        yield require(count == appendix_d.embedding_count(len(tasks), embedding), f"{name}: embedding {count}")
         count = parameters(model.read_in)
-        yield require(count == tgmm.read_in_count(dim, embedding, width), f"{name}: ReadIn {count}")
+        yield require(count == appendix_d.read_in_count(dim, embedding, width), f"{name}: ReadIn {count}")
         count = parameters(model.read_outs)
-        wanted = sum(tgmm.read_out_count(dim, k, width, k + dim) for k in tasks)
+        wanted = sum(appendix_d.read_out_count(dim, k, width, k + dim) for k in tasks)
         yield require(count == wanted, f"{name}: ReadOut {count}")
         count = parameters(model.backbone)
-        yield require(count == tgmm.backbone_count(layers, width), f"{name}: backbone {count}")
+        yield require(count == appendix_d.backbone_count(layers, width), f"{name}: backbone {count}")
 
 
 appendix_d_counts.control("one read-out for all tasks", build=shared_read_out)
@@ -112,7 +113,7 @@ def appendix_d_saving(
     """
     a, k, s, d, w = sympy.symbols("alpha kappa s d w", nonnegative=True)
     tasks, dim, width = 1 + s, 1 + d, 1 + d + w
-    read_out = tgmm.read_out_count(dim, k * dim, width, (1 + k) * dim)
+    read_out = appendix_d.read_out_count(dim, k * dim, width, (1 + k) * dim)
     outside = tasks * a * dim + (dim + a * dim) * width + width + tasks * read_out
     gap = sympy.Poly(sympy.expand(constant(a, k) * tasks * dim * width - outside), a, k, s, d, w)
     yield require(min(gap.coeffs()) >= 0, f"extra <= C s d D, least coefficient {min(gap.coeffs())}")
@@ -120,7 +121,7 @@ def appendix_d_saving(
         for layers in (1, 3):
             for width_ in (least, 128, 65536):
                 model = build(dim_, ks, e, width_, layers)
-                outside_, backbone, count = tgmm.extra(model), parameters(model.backbone), len(ks)
+                outside_, backbone, count = extra(model), parameters(model.backbone), len(ks)
                 name = f"d={dim_} K={ks} e={e} D={width_} L={layers}"
                 c = constant(Fraction(e, dim_), Fraction(max(ks), dim_))
                 yield compare(outside_, float(c * count * dim_ * width_), f"{name}: extra")

@@ -1,0 +1,45 @@
+"""`python -m tgmm COMMAND`: train a model, estimate with one, freeze tasks, run the experiments."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
+
+from constructions.command_line import Parser, run_command
+
+COMMANDS = {
+    "train": "train a model as a config says, or go on with a run (Algorithm 2)",
+    "estimate": "estimate the mixture behind a sample with a trained model",
+}
+"""Each in a module of its own, tgmm/NAME_command.py, which is loaded only when it is run."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; 0 on success, 2 with one sentence on bad input."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # before numpy and torch are loaded
+        os.environ.setdefault(name, "1")
+    return run_command(lambda: _run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    width = max(map(len, COMMANDS))
+    p = Parser(
+        prog="python -m tgmm",
+        description="TGMM: one transformer, trained on drawn tasks, that estimates Gaussian mixtures in context.",
+        epilog="`python -m tgmm COMMAND --help` lists a command's options.",
+    )
+    p.add_argument(
+        "command",
+        choices=tuple(COMMANDS),
+        metavar="COMMAND",
+        help="; ".join(f"{name:{width}s}: {what}" for name, what in COMMANDS.items()),
+    )
+    chosen = p.parse_args(arguments[:1]).command
+    run: Callable[[list[str]], int] = import_module(f"tgmm.{chosen}_command").run
+    return run(arguments[1:])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,158 @@
+"""`python -m tgmm estimate --data PATH --components K`: a trained model's estimate of the mixture behind a sample."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import softmax
+
+from constructions.command_line import Parser, require_writable, write_all
+from constructions.errors import InputError
+from constructions.sample_files import read_samples
+from tgmm import checkpoints
+from tgmm.checkpoints import Checkpoint
+from tgmm.estimation import estimate
+from tgmm.metrics import log_joint_density, log_likelihood
+from tgmm.mixtures import Mixtures
+from tgmm.tasks import TaskDistribution
+
+SHIPPED = Path(__file__).parent / "checkpoints"
+REACH = 5.0
+"""Standard deviations of the noise beyond which no sample of a training task lies (3e-7 of a coordinate's tails)."""
+UNIT = 0.5, 2.0
+"""Between what a sample's estimated noise variance counts as 1."""
+
+
+def parser() -> Parser:
+    """All options, each with its default."""
+    p = Parser(
+        prog="python -m tgmm estimate",
+        description="Estimate the weights and means of a Gaussian mixture with a trained transformer: one forward "
+        "pass, no start, no iteration. Samples are taken as they are: the noise should be about unit.",
+        epilog=f"Shipped checkpoints: {', '.join(sorted(path.stem for path in SHIPPED.glob('*.safetensors')))}.",
+    )
+    p.add_argument("--data", type=Path, required=True, metavar="PATH", help="N×d numbers: .csv (header optional), .npy")
+    p.add_argument("--components", type=int, required=True, metavar="K", help="how many components to estimate")
+    p.add_argument(
+        "--checkpoint", type=Path, metavar="PATH", help="a trained model (default: the shipped one for the data's d)"
+    )
+    p.add_argument(
+        "--json", metavar="PATH|-", help="write the estimate as JSON (-: to standard output, and nothing else there)"
+    )
+    return p
+
+
+def run(arguments: list[str]) -> int:
+    """Estimate; 0 on success."""
+    options = parser().parse_args(arguments)
+    if options.json not in (None, "-"):
+        require_writable(Path(options.json))
+    samples = read_samples(options.data)
+    path = options.checkpoint or shipped(samples.shape[1])
+    checkpoint = checkpoints.read(path)
+    _require_task(checkpoint, samples, options.components, path)
+    found = estimate(checkpoint.model(), samples[None], options.components)
+    warnings = outside(checkpoint.config.tasks, samples) + strange_noise(found, samples)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    content = _content(found, samples, checkpoint, path, warnings)
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    if options.json == "-":
+        sys.stdout.write(text)
+        return 0
+    if options.json is not None:
+        write_all({Path(options.json): text.encode()})
+    print(_table(content, samples))
+    return 0
+
+
+def shipped(dim: int) -> Path:
+    """The shipped checkpoint for samples in R^d; an InputError if there is none."""
+    path = SHIPPED / f"d{dim}.safetensors"
+    if not path.exists():
+        have = sorted(int(each.stem.removeprefix("d")) for each in SHIPPED.glob("d*.safetensors"))
+        raise InputError(
+            f"the samples have dimension {dim}; the shipped checkpoints are for {', '.join(map(str, have))}: train one "
+            "with `python -m tgmm train`, and name it with --checkpoint"
+        )
+    return path
+
+
+def _require_task(checkpoint: Checkpoint, samples: np.ndarray, components: int, path: Path) -> None:
+    tasks = checkpoint.config.tasks
+    if components not in tasks.components:
+        raise InputError(
+            f"--components is {components}; the checkpoint {str(path)!r} estimates "
+            f"{', '.join(map(str, tasks.components))}"
+        )
+    if samples.shape[1] != tasks.dim:
+        raise InputError(
+            f"the samples have dimension {samples.shape[1]}; the checkpoint {str(path)!r} is for dimension {tasks.dim}"
+        )
+    if components > len(samples):
+        raise InputError(f"there are {components} components but only {len(samples)} samples; K must be at most N")
+
+
+def outside(tasks: TaskDistribution, samples: Float[np.ndarray, "N d"]) -> list[str]:
+    """A sentence for each way in which the samples leave the distribution that the model was trained on."""
+    said = []
+    least, most = tasks.samples
+    if not least <= len(samples) <= most:
+        said.append(f"there are {len(samples)} samples; the model was trained on {least} to {most}")
+    largest, limit = float(np.abs(samples).max()), tasks.mean_range + REACH
+    if largest > limit:
+        said.append(
+            f"a coordinate is {largest:.3g} in size; means were trained within ±{tasks.mean_range:g}, so that samples "
+            f"lie within ±{limit:g}"
+        )
+    return said
+
+
+def strange_noise(found: Mixtures, samples: Float[np.ndarray, "N d"]) -> list[str]:
+    """A sentence if the samples' mean squared distance from their estimated means is not that of the noise."""
+    posterior = softmax(log_joint_density(found, samples[None])[0], axis=1)
+    scaled = (samples[:, None] - found.means[0]) / found.scales[0]
+    variance = float((posterior * (scaled**2).mean(axis=2)).sum(axis=1).mean())
+    if UNIT[0] <= variance <= UNIT[1]:
+        return []
+    return [
+        f"around the estimated means the samples have variance {variance:.3g} times the noise's; the model was "
+        "trained on unit noise: scale the samples"
+    ]
+
+
+def _content(
+    found: Mixtures, samples: np.ndarray, checkpoint: Checkpoint, path: Path, warnings: list[str]
+) -> dict[str, Any]:
+    order = np.argsort(-found.weights[0])
+    content = {"weights": found.weights[0][order].tolist(), "means": found.means[0][order].tolist()}
+    if checkpoint.config.tasks.anisotropic:
+        content["scales"] = found.scales[0][order].tolist()
+    return content | {
+        "average_log_likelihood": float(log_likelihood(log_joint_density(found, samples[None]))[0]),
+        "samples": len(samples),
+        "checkpoint": {"name": path.name, "steps": checkpoint.step, "config": checkpoint.config.as_dict()},
+        "warnings": warnings,
+    }
+
+
+def _table(content: dict[str, Any], samples: np.ndarray) -> str:
+    def vector(values: list[float]) -> str:
+        return f"({', '.join(f'{value:.4g}' for value in values)})"
+
+    checkpoint = content["checkpoint"]
+    lines = [
+        f"samples       {len(samples)}, d = {samples.shape[1]}",
+        f"model         {checkpoint['name']}, trained for {checkpoint['steps']} steps",
+        f"likelihood    {content['average_log_likelihood']:.4f}, average log of a sample's density under the estimate",
+        "",
+    ]
+    scales = content.get("scales", [None] * len(content["weights"]))
+    for weight, mean, scale in zip(content["weights"], content["means"], scales, strict=True):
+        lines.append(f"pi {weight:.4f}  mu {vector(mean)}" + (f"  sigma {vector(scale)}" if scale else ""))
+    return "\n".join(lines)

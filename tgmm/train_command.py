@@ -1,0 +1,87 @@
+"""`python -m tgmm train --config PATH`: a training run, or the rest of one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from constructions.command_line import Parser, require_writable, write_all
+from constructions.errors import InputError
+from tgmm import config as configs
+from tgmm.model import extra, parameters
+from tgmm.training import CONFIG, METRICS, MODEL, TRAINING, Line, begin, train
+
+
+def parser() -> Parser:
+    """All options, each with its default."""
+    p = Parser(
+        prog="python -m tgmm train",
+        description="Train a model on fresh tasks (Algorithm 2). A run that was stopped, or killed, goes on from its "
+        "last checkpoint when the same command is given again, to the same numbers.",
+        epilog=f"DIR then holds {CONFIG} (every value), {METRICS} (a line every so many steps), {TRAINING} (to go on) "
+        f"and {MODEL} (to estimate with).",
+    )
+    p.add_argument("--config", type=Path, required=True, metavar="PATH.toml", help="tasks, model, training")
+    p.add_argument("--out", type=Path, metavar="DIR", help="the run's directory (default: runs/ and the config's name)")
+    p.add_argument("--show", action="store_true", help="print the config with every default, and train nothing")
+    return p
+
+
+def run(arguments: list[str]) -> int:
+    """Train; 0 on success."""
+    options = parser().parse_args(arguments)
+    config = configs.load(options.config)
+    if options.show:
+        print(config.toml(), end="")
+        return 0
+    directory = options.out or Path("runs") / options.config.stem
+    _prepare(directory)
+    torch.set_num_threads(config.training.threads)
+    current = begin(config, directory)
+    model, steps = current.model, config.training.steps
+    print(f"model         {parameters(model)} parameters, {extra(model)} of them outside the backbone")
+    if current.done:
+        print(f"{str(directory)!r} holds the whole run: {steps} steps in {current.seconds:.0f} s")
+        return 0
+    print(f"run           steps {current.step + 1} to {steps} in {str(directory)!r}", flush=True)
+    write_all({directory / CONFIG: config.toml().encode()})
+    try:
+        train(current, _Shown(steps))
+    except KeyboardInterrupt:
+        print(
+            f"\ninterrupted; the same command goes on from the last checkpoint in {str(directory)!r}", file=sys.stderr
+        )
+        return 130
+    print(f"trained       {steps} steps in {current.seconds:.0f} s: {directory / MODEL}")
+    return 0
+
+
+def _prepare(directory: Path) -> None:
+    if directory.exists() and not directory.is_dir():
+        raise InputError(f"--out is {str(directory)!r}, which is not a directory")
+    if directory == Path("runs") / directory.name:
+        Path("runs").mkdir(exist_ok=True)
+    require_writable(directory / TRAINING if directory.exists() else directory)
+    directory.mkdir(exist_ok=True)
+
+
+class _Shown:
+    """A line of metrics as text: in place where the output is a terminal, and kept where errors were measured."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps, self.live, self.last = steps, sys.stdout.isatty(), 0
+
+    def __call__(self, line: Line) -> None:
+        step, seconds, loss = (float(str(line[name])) for name in ("step", "seconds", "loss"))
+        left = seconds / step * (self.steps - step)
+        text = f"step {step:.0f} of {self.steps}, loss {loss:.4f}, about {left:.0f} s left"
+        errors: Any = line.get("validation")
+        if errors:
+            text += ", l2-error " + ", ".join(f"{error:.4f} (K = {k})" for k, error in errors.items())
+        if self.live:
+            print(f"\r{text}\x1b[K", end="\n" if errors else "", flush=True)
+        elif errors:
+            print(text, flush=True)
