@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from sweep_measures import COLUMNS, GRID
 
 from constructions.errors import InputError
 from theory_checks.sweeps import __main__, running
-from theory_checks.sweeps.__main__ import main
+from theory_checks.sweeps.__main__ import EM_SWEEP, main
 from theory_checks.sweeps.grid import parse
 from theory_checks.sweeps.results import Store, done, read
 
@@ -40,7 +41,7 @@ def sweep(capfd, grid, path) -> Command:
     """`sweep("--only", "n", measure=faulty)` in this process."""
 
     def run(*arguments, measure=sweep_measures.cheap):
-        command = in_process(lambda given: main(given, measure, COLUMNS), capfd)
+        command = in_process(lambda given: main(given, replace(EM_SWEEP, measure=measure, columns=COLUMNS)), capfd)
         return command(grid, "--results", path, *arguments)
 
     return run
@@ -124,9 +125,10 @@ def test_interrupted(sweep, path):
 
 SWEEP = """
 import sys
+from dataclasses import replace
 import sweep_measures
-from theory_checks.sweeps.__main__ import main
-sys.exit(main(sys.argv[1:], sweep_measures.logged, sweep_measures.COLUMNS))
+from theory_checks.sweeps.__main__ import EM_SWEEP, main
+sys.exit(main(sys.argv[1:], replace(EM_SWEEP, measure=sweep_measures.logged, columns=sweep_measures.COLUMNS)))
 """
 
 

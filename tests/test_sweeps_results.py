@@ -15,7 +15,7 @@ from sweep_measures import COLUMNS, GRID, cheap
 
 from constructions.errors import InputError
 from theory_checks.sweeps import results
-from theory_checks.sweeps.grid import parse
+from theory_checks.sweeps.grid import KEYS, parse
 from theory_checks.sweeps.results import SCHEMA, Store, done, note, noted, read
 
 CELLS = parse(GRID, "text").cells
@@ -42,7 +42,7 @@ def execute(path: Path, *statements: str) -> list[tuple]:
 def test_read(path):
     """Rows in the order of cells and replications, whatever the order in which they came."""
     found = read(path)
-    assert found.rows.dtype.names == (*results.CELL, "replication", "error", "steps")
+    assert found.rows.dtype.names == ("sweep", *KEYS, "replication", "error", "steps")
     assert found.rows[["n", "replication", "steps"]].tolist() == [(64, 0, 5), (64, 1, 6), (128, 0, 3), (128, 1, 4)]
     np.testing.assert_array_equal(found.rows["error"], [2.5, 3.5, 1.5, nan])
     assert set(found.rows["sweep"]) == {"n"}

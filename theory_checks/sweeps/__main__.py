@@ -12,13 +12,14 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 from constructions.command_line import Parser, Progress, require_writable, run_command
 from constructions.errors import InputError
 from constructions.outputs import versions
 from theory_checks.sweeps import experiment, running
-from theory_checks.sweeps.grid import Cell, Grid, load
+from theory_checks.sweeps.grid import EM, AnyCell, Design, Grid, load
 from theory_checks.sweeps.results import Store, done
 
 FIGURES = Path(__file__).parents[2] / "figures"
@@ -27,18 +28,35 @@ MOST_SHOWN = 20
 """Failed cells that are named one by one."""
 
 
-def main(
-    arguments: Sequence[str] | None = None,
-    measure: running.Measure = experiment.measure,
-    columns: Mapping[str, type] = experiment.COLUMNS,
-) -> int:
+@dataclass(frozen=True)
+class Sweep:
+    """A command that measures the cells of a design: its name, what measures, and where grid and results are."""
+
+    prog: str
+    measure: running.Measure
+    columns: Mapping[str, type]
+    grid: Path
+    results: Path
+    design: Design = EM
+
+
+EM_SWEEP = Sweep(
+    "python -m theory_checks.sweeps",
+    experiment.measure,
+    experiment.COLUMNS,
+    FIGURES / "sweep.toml",
+    FIGURES / "sweep.sqlite",
+)
+
+
+def main(arguments: Sequence[str] | None = None, sweep: Sweep = EM_SWEEP) -> int:
     """Run the sweep; 1 when a cell failed, 2 on bad input, 130 when interrupted."""
-    return run_command(lambda: _run(arguments, measure, columns))
+    return run_command(lambda: run(arguments, sweep))
 
 
-def _parser() -> Parser:
+def _parser(sweep: Sweep) -> Parser:
     parser = Parser(
-        prog="python -m theory_checks.sweeps",
+        prog=sweep.prog,
         description="Measure every cell of a declared grid, several at a time, and append the results to one SQLite "
         "file as they come. Cells that the file holds already are not run again: after an interruption, even by "
         "kill -9, the same command goes on where it was. The same seeds give the same rows whatever --jobs.",
@@ -47,20 +65,16 @@ def _parser() -> Parser:
         "cluster need this package installed, and one thread each: dask worker ADDRESS --nthreads 1. "
         "Exit code 1 when a cell failed; nothing of it is stored, and it is tried again the next time.",
     )
+    grid, results = (f"{path.parent.name}/{path.name}" for path in (sweep.grid, sweep.results))
     parser.add_argument(
-        "grid",
-        nargs="?",
-        type=Path,
-        default=FIGURES / "sweep.toml",
-        metavar="GRID.toml",
-        help="the grid (default: figures/sweep.toml)",
+        "grid", nargs="?", type=Path, default=sweep.grid, metavar="GRID.toml", help=f"the grid (default: {grid})"
     )
     parser.add_argument(
         "--results",
         type=Path,
-        default=FIGURES / "sweep.sqlite",
+        default=sweep.results,
         metavar="FILE.sqlite",
-        help="where results are, and are added (default: figures/sweep.sqlite)",
+        help=f"where results are, and are added (default: {results})",
     )
     parser.add_argument("--only", nargs="+", default=[], metavar="SWEEP", help="only these blocks of the grid")
     parser.add_argument("--list", action="store_true", help="list the blocks, and what is done, without running any")
@@ -72,35 +86,36 @@ def _parser() -> Parser:
     return parser
 
 
-def _run(arguments: Sequence[str] | None, measure: running.Measure, columns: Mapping[str, type]) -> int:
-    options = _parser().parse_args(arguments)
+def run(arguments: Sequence[str] | None, sweep: Sweep) -> int:
+    """The same, with an InputError for bad input."""
+    options = _parser(sweep).parse_args(arguments)
     if options.jobs is not None and not 1 <= options.jobs <= LARGEST_JOBS:
         raise InputError(f"--jobs is {options.jobs}; it must lie between 1 and {LARGEST_JOBS}")
     if (options.backend == "dask") != (options.scheduler is not None):
         raise InputError("--backend dask and --scheduler ADDRESS go together; one of them is missing")
     if options.scheduler is not None and options.jobs is not None:
         raise InputError("--jobs is for local processes; a cluster uses all its workers")
-    grid = load(options.grid)
+    grid = load(options.grid, sweep.design)
     cells = grid.only(options.only or grid.sweeps)
     if options.list:
-        print(_listing(grid, options.grid, options.results, done(options.results)))
+        print(_listing(grid, options.grid, options.results, done(options.results, sweep.design)))
         return 0
     require_writable(options.results)
-    with Store(options.results, columns) as store:
+    with Store(options.results, sweep.columns, sweep.design) as store:
         before = store.done()
         left = [cell for cell in cells if cell not in before]
         print(f"{options.grid}: {len(cells)} cells, of which {options.results} holds {len(cells) - len(left)}", end="")
         where = f"at {options.scheduler}" if options.scheduler else f"in {options.jobs or 1} process(es)"
         print(f"; {len(left)} to run {where}" if left else "; nothing to run", flush=True)
         if options.scheduler and left:
-            outcomes = running.cluster(left, measure, columns, options.scheduler)
+            outcomes = running.cluster(left, sweep.measure, sweep.columns, options.scheduler)
         else:
-            outcomes = running.local(left, measure, columns, options.jobs or 1)
+            outcomes = running.local(left, sweep.measure, sweep.columns, options.jobs or 1)
         store.begin(grid.text, versions("joblib"))
         return _keep(outcomes, left, store) if left else 0
 
 
-def _keep(outcomes: running.Outcomes, left: Sequence[Cell], store: Store) -> int:
+def _keep(outcomes: running.Outcomes, left: Sequence[AnyCell], store: Store) -> int:
     """Store each cell as it is done; name the failed ones at the end, however it comes."""
     began, share, work = time.monotonic(), 0.0, sum(cell.cost for cell in left)
     failed: list[running.Outcome] = []
@@ -127,7 +142,7 @@ def _keep(outcomes: running.Outcomes, left: Sequence[Cell], store: Store) -> int
     return int(bool(failed))
 
 
-def _listing(grid: Grid, declared: Path, results: Path, held: set[Cell]) -> str:
+def _listing(grid: Grid, declared: Path, results: Path, held: set[AnyCell]) -> str:
     """A line a block: cells, replications, its share of the estimated work, and what is done."""
     work = sum(cell.cost for cell in grid.cells)
     width = max(len("sweep"), *map(len, grid.sweeps))

@@ -18,12 +18,12 @@ from __future__ import annotations
 
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from constructions.errors import InputError
 
@@ -39,6 +39,22 @@ INTEGERS = {  # the least and the largest value
 }
 POSITIVE = {"separation": 1e6, "min_weight": 1.0, "tolerance": 1e6}  # the largest value
 MOST_CELLS = 100_000
+
+
+class AnyCell(Protocol):
+    """A cell of any design: a frozen dataclass of texts and numbers that is ordered, its first field the sweep."""
+
+    @property
+    def sweep(self) -> str:
+        """The block that declares it."""
+
+    @property
+    def replications(self) -> int:
+        """How many rows it has in the results."""
+
+    @property
+    def cost(self) -> float:
+        """A guess at its work."""
 
 
 @dataclass(frozen=True, order=True)
@@ -73,14 +89,33 @@ class Cell:
         return float(self.n) * self.K * self.d * max(1, self.L) * self.replications
 
 
-KEYS = tuple(field.name for field in fields(Cell) if field.name != "sweep")
+@dataclass(frozen=True)
+class Design:
+    """What the cells of a grid are: their dataclass, the values of its fields, and `made` from (sweep, values).
+
+    A field is one of `choices`, an integer within `integers`, a number that is positive and at most `positive`, or not
+    negative and at most `nonnegative`; the texts in `words` are allowed besides, for `made` to replace.
+    """
+
+    cell: type
+    made: Callable[[str, dict[str, Any]], Any]
+    choices: Mapping[str, Sequence[str]]
+    integers: Mapping[str, tuple[int, int]]
+    positive: Mapping[str, float]
+    nonnegative: Mapping[str, float] = field(default_factory=dict)
+    words: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """All fields but the sweep."""
+        return tuple(each.name for each in fields(self.cell) if each.name != "sweep")
 
 
 @dataclass(frozen=True)
 class Grid:
     """The cells that a file declares, in its order, and the file's text."""
 
-    cells: tuple[Cell, ...]
+    cells: tuple[Any, ...]
     text: str
 
     @property
@@ -88,108 +123,12 @@ class Grid:
         """The names of its blocks."""
         return tuple(dict.fromkeys(cell.sweep for cell in self.cells))
 
-    def only(self, sweeps: Sequence[str]) -> tuple[Cell, ...]:
+    def only(self, sweeps: Sequence[str]) -> tuple[Any, ...]:
         """The cells of these sweeps, an InputError for one that is not there."""
         for name in sweeps:
             if name not in self.sweeps:
                 raise InputError(f"there is no sweep {name!r} in the grid; it has {', '.join(self.sweeps)}")
         return tuple(cell for cell in self.cells if cell.sweep in sweeps)
-
-
-def load(path: Path) -> Grid:
-    """The grid in a TOML file; an InputError names what is wrong with it."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"the grid {str(path)!r} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"the grid {str(path)!r} is not text in UTF-8: byte {error.start}") from error
-    return parse(text, str(path))
-
-
-def parse(text: str, source: str) -> Grid:
-    """The grid that a text declares; `source` names the text in an InputError."""
-    try:
-        return Grid(_cells(tomllib.loads(text)), text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"the grid {source!r} is not valid TOML: {error}") from error
-    except InputError as error:
-        raise InputError(f"the grid {source!r}: {error}") from error
-
-
-def _cells(content: dict[str, Any]) -> tuple[Cell, ...]:
-    for name in content:
-        if name not in ("defaults", "sweep"):
-            raise InputError(f"unknown key {name!r}; there may be [defaults] and [[sweep]]")
-    defaults, blocks = content.get("defaults", {}), content.get("sweep", [])
-    if not isinstance(defaults, dict):
-        raise InputError(f"defaults is {defaults!r}; it must be a table, [defaults]")
-    if not (isinstance(blocks, list) and all(isinstance(block, dict) for block in blocks)):
-        raise InputError("sweep must be a list of tables, each under [[sweep]]")
-    if not blocks:
-        raise InputError("it is empty: it needs at least one [[sweep]]")
-    _require_keys(defaults, KEYS, "[defaults]")
-    cells: list[Cell] = []
-    names: set[str] = set()
-    for number, block in enumerate(blocks, start=1):
-        name = block.get("name")
-        if not (isinstance(name, str) and name.strip()):
-            raise InputError(f"[[sweep]] number {number} has the name {name!r}; it must be a text that is not empty")
-        if name in names:
-            raise InputError(f"two sweeps are called {name!r}; the names must differ")
-        names.add(name)
-        cells += _block(name, defaults | {key: value for key, value in block.items() if key != "name"}, len(cells))
-    return tuple(cells)
-
-
-def _require_keys(table: dict[str, Any], known: Sequence[str], where: str) -> None:
-    for key in table:
-        if key not in known:
-            raise InputError(f"{where} has the unknown key {key!r}; there are {', '.join(known)}")
-
-
-def _block(name: str, values: dict[str, Any], before: int) -> list[Cell]:
-    where = f"sweep {name!r}"
-    _require_keys(values, KEYS, where)
-    for key in KEYS:
-        if key not in values:
-            raise InputError(f"{where} lacks the key {key!r}, and so does [defaults]")
-    axes = {key: values[key] if isinstance(values[key], list) else [values[key]] for key in KEYS}
-    for key, axis in axes.items():
-        if not axis:
-            raise InputError(f"{where} is empty: its {key} is an empty list")
-    size = prod(map(len, axes.values()))
-    if before + size > MOST_CELLS:
-        raise InputError(f"{where} brings the grid to {before + size} cells; it may have at most {MOST_CELLS}")
-    valid = [[_value(key, value, where) for value in axis] for key, axis in axes.items()]
-    cells = [_cell(name, dict(zip(KEYS, chosen, strict=True))) for chosen in product(*valid)]
-    twice, times = Counter(cells).most_common(1)[0]
-    if times > 1:
-        raise InputError(f"{where} has the same cell {times} times: {twice}")
-    return cells
-
-
-def _value(key: str, value: Any, where: str) -> Any:
-    """The value as the cell holds it; a number is no truth value, and an integer is a number."""
-    told = f"{where}: {key} is {value!r}"
-    if key in CHOICES:
-        if value not in CHOICES[key]:
-            raise InputError(f"{told}; it must be one of {', '.join(CHOICES[key])}")
-        return value
-    if key in INTEGERS:
-        least, largest = INTEGERS[key]
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise InputError(f"{told}; it must be an integer")
-        if not least <= value <= largest:
-            raise InputError(f"{told}; it must lie between {least} and {largest}")
-        return value
-    if key == "min_weight" and value == EQUAL:
-        return value
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InputError(f"{told}; it must be a number" + (f' or "{EQUAL}"' if key == "min_weight" else ""))
-    if not 0 < value <= POSITIVE[key]:
-        raise InputError(f"{told}; it must be positive and at most {POSITIVE[key]:g}")
-    return float(value)
 
 
 def _cell(name: str, values: dict[str, Any]) -> Cell:
@@ -203,3 +142,109 @@ def _cell(name: str, values: dict[str, Any]) -> Cell:
     if cell.n < cell.K:
         raise InputError(f"sweep {name!r}: K is {cell.K} and n is {cell.n}; K must not be larger than n")
     return cell
+
+
+EM = Design(Cell, _cell, CHOICES, INTEGERS, POSITIVE, words={"min_weight": EQUAL})
+"""Runs of the EM transformer."""
+KEYS = EM.keys
+
+
+def load(path: Path, design: Design = EM) -> Grid:
+    """The grid in a TOML file; an InputError names what is wrong with it."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"the grid {str(path)!r} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"the grid {str(path)!r} is not text in UTF-8: byte {error.start}") from error
+    return parse(text, str(path), design)
+
+
+def parse(text: str, source: str, design: Design = EM) -> Grid:
+    """The grid that a text declares; `source` names the text in an InputError."""
+    try:
+        return Grid(_cells(tomllib.loads(text), design), text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"the grid {source!r} is not valid TOML: {error}") from error
+    except InputError as error:
+        raise InputError(f"the grid {source!r}: {error}") from error
+
+
+def _cells(content: dict[str, Any], design: Design) -> tuple[Any, ...]:
+    for name in content:
+        if name not in ("defaults", "sweep"):
+            raise InputError(f"unknown key {name!r}; there may be [defaults] and [[sweep]]")
+    defaults, blocks = content.get("defaults", {}), content.get("sweep", [])
+    if not isinstance(defaults, dict):
+        raise InputError(f"defaults is {defaults!r}; it must be a table, [defaults]")
+    if not (isinstance(blocks, list) and all(isinstance(block, dict) for block in blocks)):
+        raise InputError("sweep must be a list of tables, each under [[sweep]]")
+    if not blocks:
+        raise InputError("it is empty: it needs at least one [[sweep]]")
+    _require_keys(defaults, design.keys, "[defaults]")
+    cells: list[Any] = []
+    names: set[str] = set()
+    for number, block in enumerate(blocks, start=1):
+        name = block.get("name")
+        if not (isinstance(name, str) and name.strip()):
+            raise InputError(f"[[sweep]] number {number} has the name {name!r}; it must be a text that is not empty")
+        if name in names:
+            raise InputError(f"two sweeps are called {name!r}; the names must differ")
+        names.add(name)
+        values = defaults | {key: value for key, value in block.items() if key != "name"}
+        cells += _block(name, values, len(cells), design)
+    return tuple(cells)
+
+
+def _require_keys(table: dict[str, Any], known: Sequence[str], where: str) -> None:
+    for key in table:
+        if key not in known:
+            raise InputError(f"{where} has the unknown key {key!r}; there are {', '.join(known)}")
+
+
+def _block(name: str, values: dict[str, Any], before: int, design: Design) -> list[Any]:
+    where = f"sweep {name!r}"
+    _require_keys(values, design.keys, where)
+    for key in design.keys:
+        if key not in values:
+            raise InputError(f"{where} lacks the key {key!r}, and so does [defaults]")
+    axes = {key: values[key] if isinstance(values[key], list) else [values[key]] for key in design.keys}
+    for key, axis in axes.items():
+        if not axis:
+            raise InputError(f"{where} is empty: its {key} is an empty list")
+    size = prod(map(len, axes.values()))
+    if before + size > MOST_CELLS:
+        raise InputError(f"{where} brings the grid to {before + size} cells; it may have at most {MOST_CELLS}")
+    valid = [[_value(key, value, where, design) for value in axis] for key, axis in axes.items()]
+    cells = [design.made(name, dict(zip(design.keys, chosen, strict=True))) for chosen in product(*valid)]
+    twice, times = Counter(cells).most_common(1)[0]
+    if times > 1:
+        raise InputError(f"{where} has the same cell {times} times: {twice}")
+    return cells
+
+
+def _value(key: str, value: Any, where: str, design: Design) -> Any:
+    """The value as the cell holds it; a number is no truth value, and an integer is a number."""
+    told = f"{where}: {key} is {value!r}"
+    if key in design.choices:
+        if value not in design.choices[key]:
+            raise InputError(f"{told}; it must be one of {', '.join(design.choices[key])}")
+        return value
+    if key in design.integers:
+        least, largest = design.integers[key]
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise InputError(f"{told}; it must be an integer")
+        if not least <= value <= largest:
+            raise InputError(f"{told}; it must lie between {least} and {largest}")
+        return value
+    word = design.words.get(key)
+    if word is not None and value == word:
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(f"{told}; it must be a number" + (f' or "{word}"' if word else ""))
+    if key in design.nonnegative:
+        if not 0 <= value <= design.nonnegative[key]:
+            raise InputError(f"{told}; it must lie between 0 and {design.nonnegative[key]:g}")
+    elif not 0 < value <= design.positive[key]:
+        raise InputError(f"{told}; it must be positive and at most {design.positive[key]:g}")
+    return float(value)

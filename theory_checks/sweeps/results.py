@@ -28,12 +28,11 @@ import numpy as np
 from constructions.command_line import require_writable
 from constructions.errors import InputError
 from theory_checks.sweeps import grid as grids
-from theory_checks.sweeps.grid import Cell
+from theory_checks.sweeps.grid import EM, AnyCell, Design
 
 SCHEMA = 1
 PATIENCE = 60.0
 """Seconds to wait for others who read (or, reading, for one who commits) before the file counts as locked."""
-CELL: dict[str, type] = get_type_hints(Cell)
 SQL = {str: "TEXT", int: "INTEGER", float: "REAL"}
 Row = tuple[float | int, ...]
 """A replication's measured values, in the order of the columns."""
@@ -51,7 +50,7 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """All that figures need. `rows`: a structured array (Cell's fields, `replication`, the measured columns), sorted.
+    """All that figures need. `rows`: a structured array (fields of a cell, `replication`, measured columns), sorted.
 
     It holds the cells of the newest run's grid; `missing` are those that have not been measured, `others` counts
     the cells in the file that belong to older grids only. A measured value that is not a number is NaN.
@@ -59,7 +58,7 @@ class Results:
 
     rows: np.ndarray
     runs: tuple[Run, ...]
-    missing: tuple[Cell, ...]
+    missing: tuple[Any, ...]
     others: int
 
     @property
@@ -77,7 +76,7 @@ class Results:
         return found
 
 
-def read(path: Path) -> Results:
+def read(path: Path, design: Design = EM) -> Results:
     """What the file holds of the newest run's grid; a sweep may be writing to it meanwhile."""
     with _reading(path) as connection:
         runs = tuple(
@@ -88,24 +87,25 @@ def read(path: Path) -> Results:
         )
         if not runs:
             raise InputError(f"{str(path)!r} holds no results yet")
-        wanted = set(grids.parse(runs[-1].grid, f"grid in {path}").cells)
+        wanted = set(grids.parse(runs[-1].grid, f"grid in {path}", design).cells)
         measured = _columns(connection)
-        names = ", ".join(f'"{name}"' for name in (*CELL, "replication", *measured))
+        cell = get_type_hints(design.cell)
+        names = ", ".join(f'"{name}"' for name in (*cell, "replication", *measured))
         rows = connection.execute(f"SELECT {names} FROM rows ORDER BY {names}").fetchall()
-        present = _cells(connection)
-    kept = [row for row in rows if Cell(*row[: len(CELL)]) in wanted]
-    kinds = {**CELL, "replication": int, **measured}
+        present = _cells(connection, design)
+    kept = [row for row in rows if design.cell(*row[: len(cell)]) in wanted]
+    kinds = {**cell, "replication": int, **measured}
     layout = [(name, _numpy(kind, [row[k] for row in kept])) for k, (name, kind) in enumerate(kinds.items())]
     missing = tuple(sorted(wanted - present))
     return Results(np.array(kept, dtype=layout), runs, missing, len(present - wanted))
 
 
-def done(path: Path) -> set[Cell]:
+def done(path: Path, design: Design = EM) -> set[Any]:
     """The cells that a file holds; none if there is no file."""
     if not os.path.exists(path):  # nor one that may not be looked for
         return set()
     with _reading(path) as connection:
-        return _cells(connection)
+        return _cells(connection, design)
 
 
 def noted(path: Path, key: str) -> str | None:
@@ -128,9 +128,9 @@ class Store:
     `columns`: name and type (float or int) of each measured column. A file that holds others is refused.
     """
 
-    def __init__(self, path: Path, columns: Mapping[str, type]) -> None:
+    def __init__(self, path: Path, columns: Mapping[str, type], design: Design = EM) -> None:
         require_writable(path)
-        self.path, self.columns = path, dict(columns)
+        self.path, self.columns, self.design = path, dict(columns), design
         with _told(path, "written"):
             self.connection = sqlite3.connect(path, timeout=0, isolation_level=None)
             try:
@@ -154,11 +154,12 @@ class Store:
         self.run: int | None = None
 
     def _create(self) -> None:
-        cell = ", ".join(f'"{name}" {SQL[kind]} NOT NULL' for name, kind in CELL.items())
+        declared = get_type_hints(self.design.cell)
+        cell = ", ".join(f'"{name}" {SQL[kind]} NOT NULL' for name, kind in declared.items())
         measured = ", ".join(
             f'"{name}" {SQL[kind]}{"" if kind is float else " NOT NULL"}' for name, kind in self.columns.items()
         )
-        fields_, names = (", ".join(f'"{name}"' for name in group) for group in (CELL, self.columns))
+        fields_, names = (", ".join(f'"{name}"' for name in group) for group in (declared, self.columns))
         for statement in (
             "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID",
             f"INSERT INTO meta VALUES ('schema', {SCHEMA})",
@@ -182,10 +183,10 @@ class Store:
             self.connection.execute("ROLLBACK")
         self.connection.execute("BEGIN IMMEDIATE")
 
-    def done(self) -> set[Cell]:
+    def done(self) -> set[Any]:
         """The cells that the file holds."""
         with _told(self.path, "read"):
-            return _cells(self.connection)
+            return _cells(self.connection, self.design)
 
     def begin(self, grid: str, versions: Mapping[str, str]) -> None:
         """Note a run, unless the newest one had the same grid, versions and machine."""
@@ -203,15 +204,14 @@ class Store:
             self.run = cursor.lastrowid
             self._commit()
 
-    def add(self, cell: Cell, rows: Sequence[Row], seconds: float) -> None:
+    def add(self, cell: AnyCell, rows: Sequence[Row], seconds: float) -> None:
         """Write a cell with all its replications, or nothing of it."""
         if self.run is None:
             raise ValueError("begin a run before adding to it")
         with _told(self.path, "written"):
             try:
-                cursor = self.connection.execute(
-                    f"INSERT INTO cells VALUES (NULL, {_marks(2 + len(CELL))})", (self.run, *astuple(cell), seconds)
-                )
+                held = (self.run, *astuple(cell), seconds)  # type: ignore[call-overload]
+                cursor = self.connection.execute(f"INSERT INTO cells VALUES (NULL, {_marks(len(held))})", held)
                 self.connection.executemany(
                     f"INSERT INTO measured VALUES ({_marks(2 + len(self.columns))})",
                     ((cursor.lastrowid, number, *row) for number, row in enumerate(rows)),
@@ -260,9 +260,9 @@ def _require_schema(connection: sqlite3.Connection, path: Path) -> None:
         raise InputError(f"{str(path)!r} is damaged: {' '.join(verdict[0].split())}")
 
 
-def _cells(connection: sqlite3.Connection) -> set[Cell]:
-    names = ", ".join(f'"{name}"' for name in CELL)
-    return {Cell(*values) for values in connection.execute(f"SELECT {names} FROM cells")}
+def _cells(connection: sqlite3.Connection, design: Design) -> set[Any]:
+    names = ", ".join(f'"{name}"' for name in get_type_hints(design.cell))
+    return {design.cell(*values) for values in connection.execute(f"SELECT {names} FROM cells")}
 
 
 def _columns(connection: sqlite3.Connection) -> dict[str, type]:

@@ -13,9 +13,9 @@ import joblib
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from constructions.errors import InputError
-from theory_checks.sweeps.grid import Cell
+from theory_checks.sweeps.grid import AnyCell
 
-Measure = Callable[[Cell], Sequence[Mapping[str, float | int]]]
+Measure = Callable[[Any], Sequence[Mapping[str, float | int]]]
 """From a cell to one row a replication, in order; a function that can be imported by its name."""
 LINGER = 10
 """Seconds after which an idle local process leaves, also one whose parent was killed."""
@@ -27,7 +27,7 @@ PATIENCE = 5
 class Outcome:
     """What became of a cell: its measured values (a tuple a replication) and seconds, or why it failed."""
 
-    cell: Cell
+    cell: AnyCell
     rows: tuple[tuple[float | int, ...], ...]
     seconds: float
     error: str = ""
@@ -37,7 +37,7 @@ Outcomes = Generator[Outcome, None, None]
 """As they come; whoever leaves early closes it, and what is being measured is dropped."""
 
 
-def local(cells: Sequence[Cell], measure: Measure, columns: Mapping[str, type], jobs: int) -> Outcomes:
+def local(cells: Sequence[AnyCell], measure: Measure, columns: Mapping[str, type], jobs: int) -> Outcomes:
     """Measure in `jobs` processes of one thread each (in this one if it is 1), the costliest first, as they are done.
 
     The processes are told to use one thread before they load numpy or torch: more would contend, and would add up
@@ -56,7 +56,7 @@ def local(cells: Sequence[Cell], measure: Measure, columns: Mapping[str, type], 
             ) from error
 
 
-def cluster(cells: Sequence[Cell], measure: Measure, columns: Mapping[str, type], scheduler: str) -> Outcomes:
+def cluster(cells: Sequence[AnyCell], measure: Measure, columns: Mapping[str, type], scheduler: str) -> Outcomes:
     """Measure on the workers of a Dask scheduler (its address), the costliest first, as they are done.
 
     It connects at once; an InputError if nobody answers, or nobody works there. Not through joblib's own Dask backend:
@@ -86,7 +86,7 @@ async def _call(scheduler: str) -> None:
     await line.close()
 
 
-def _gathered(client: Any, cells: Sequence[Cell], measure: Measure, columns: Mapping[str, type]) -> Outcomes:
+def _gathered(client: Any, cells: Sequence[AnyCell], measure: Measure, columns: Mapping[str, type]) -> Outcomes:
     import distributed
 
     with client:
@@ -100,12 +100,12 @@ def _gathered(client: Any, cells: Sequence[Cell], measure: Measure, columns: Map
             yield outcome
 
 
-def costliest_first(cells: Sequence[Cell]) -> list[Cell]:
+def costliest_first(cells: Sequence[AnyCell]) -> list[AnyCell]:
     """So that no long cell begins when the others are nearly done; ties as given."""
     return sorted(cells, key=lambda cell: -cell.cost)
 
 
-def _outcome(cell: Cell, measure: Measure, columns: Mapping[str, type]) -> Outcome:
+def _outcome(cell: AnyCell, measure: Measure, columns: Mapping[str, type]) -> Outcome:
     """One cell, in the process that measures it; whatever goes wrong is its outcome."""
     began = time.monotonic()
     try:
