@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Callable
@@ -12,6 +13,10 @@ from constructions.command_line import Parser, run_command
 COMMANDS = {
     "train": "train a model as a config says, or go on with a run (Algorithm 2)",
     "estimate": "estimate the mixture behind a sample with a trained model",
+    "tasks": "draw tasks and freeze them to a file",
+    "compare": "run methods on frozen tasks, side by side",
+    "evaluate": "measure every method on the tasks of the experiments",
+    "probe": "fit linear probes for EM's steps on a trained model's layers",
 }
 """Each in a module of its own, tgmm/NAME_command.py, which is loaded only when it is run."""
 
@@ -28,14 +33,11 @@ def _run(arguments: list[str]) -> int:
     p = Parser(
         prog="python -m tgmm",
         description="TGMM: one transformer, trained on drawn tasks, that estimates Gaussian mixtures in context.",
-        epilog="`python -m tgmm COMMAND --help` lists a command's options.",
+        epilog="commands, each with a --help of its own:\n"
+        + "\n".join(f"  {name:{width}s}  {what}" for name, what in COMMANDS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument(
-        "command",
-        choices=tuple(COMMANDS),
-        metavar="COMMAND",
-        help="; ".join(f"{name:{width}s}: {what}" for name, what in COMMANDS.items()),
-    )
+    p.add_argument("command", choices=tuple(COMMANDS), metavar="COMMAND", help=", ".join(COMMANDS))
     chosen = p.parse_args(arguments[:1]).command
     run: Callable[[list[str]], int] = import_module(f"tgmm.{chosen}_command").run
     return run(arguments[1:])

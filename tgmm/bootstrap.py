@@ -2,7 +2,7 @@
 
 The intervals are BCa (bias-corrected and accelerated; Efron 1987) and not plain percentiles: the errors of an
 estimator are skewed, since a few tasks lose a component, and percentiles ignore the skewness that BCa corrects to
-second order.
+second order. Its jackknife takes time quadratic in the number of tasks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import scipy.stats
 from jaxtyping import Float
 
 RESAMPLES = 5000
-"""An end's level is then off by at most √(0.025·0.975/5000) = 0.0022 (one standard error), 4 % of half the width."""
+"""An end's level then has the standard error √(0.025·0.975/5000) = 0.0022: of the end, 2 % of half the width."""
 CONFIDENCE = 0.95
 AT_ONCE = 500_000
 """Resampled values held at a time; the interval does not depend on it."""

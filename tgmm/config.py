@@ -10,34 +10,54 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from torch import nn
 
 from constructions.errors import InputError
-from tgmm.backbones import Encoder
+from tgmm.backbones import Encoder, hugging_face
 from tgmm.loss import Matching
 from tgmm.model import Tgmm
-from tgmm.tasks import TaskDistribution
+from tgmm.tasks import LARGEST_SAMPLES, TaskDistribution
+
+OWNERS = {"positions": "gpt2", "expand": "mamba2", "state": "mamba2", "groups": "mamba2"}
+"""The sizes that one backbone alone has."""
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes. `inner`, the dimension of the read-outs' keys: 0 stands for K + d, as appendix D is read."""
+    """Sizes. `inner`, the dimension of the read-outs' keys: 0 stands for K + d, as appendix D is read.
 
-    backbone: Literal["encoder"] = "encoder"
+    `positions`, the largest n, is of "gpt2" alone; `expand`, `state` and `groups` are of "mamba2" (see its class).
+    """
+
+    backbone: Literal["encoder", "gpt2", "mamba2"] = "encoder"
     layers: int = 4
     heads: int = 4
     width: int = 64
     embedding: int = 128
     inner: int = 0
+    positions: int = 1024
+    expand: int = 4
+    state: int = 16
+    groups: int = 2
 
     def __post_init__(self) -> None:
         for name, least, most in (
-            ("layers", 0, 1000),
+            ("layers", 0 if self.backbone == "encoder" else 1, 1000),
             ("heads", 1, 1000),
             ("width", 1, 2**16),
             ("embedding", 0, 2**16),
             ("inner", 0, 2**16),
+            ("positions", 1, LARGEST_SAMPLES),
+            ("expand", 1, 1000),
+            ("state", 1, 2**16),
+            ("groups", 1, 1000),
         ):
             _require_between(name, getattr(self, name), least, most)
         if self.width % self.heads:
             raise InputError(f"width is {self.width}; it must be a multiple of heads, {self.heads}")
+        if self.backbone == "mamba2" and self.heads % self.groups:
+            raise InputError(f"heads is {self.heads}; it must be a multiple of groups, {self.groups}")
+        for each in fields(self):
+            owner, value = OWNERS.get(each.name, self.backbone), getattr(self, each.name)
+            if owner != self.backbone and value != each.default:
+                raise InputError(f"{each.name} is {value}; it is for {owner!r} only, and backbone is {self.backbone!r}")
 
 
 @dataclass(frozen=True)
@@ -94,6 +114,8 @@ class Config:
     def __post_init__(self) -> None:
         if self.tasks.dim + self.model.embedding == 0:
             raise InputError("dim and embedding are both 0; a sample must have coordinates")
+        if self.model.backbone == "gpt2" and self.tasks.samples[1] > self.model.positions:
+            raise InputError(f"positions is {self.model.positions}; it must be at least n, {self.tasks.samples[1]}")
 
     def as_dict(self) -> dict[str, Any]:
         """All values, as JSON and TOML hold them."""
@@ -185,7 +207,12 @@ def build(config: Config) -> Tgmm:
 
 
 def _backbone(model: ModelConfig) -> nn.Module:
-    return Encoder(model.layers, model.heads, model.width)
+    sizes = model.layers, model.heads, model.width
+    if model.backbone == "gpt2":
+        return hugging_face.Gpt2(*sizes, model.positions)
+    if model.backbone == "mamba2":
+        return hugging_face.Mamba2(*sizes, model.expand, model.state, model.groups)
+    return Encoder(*sizes)
 
 
 def _require_between(name: str, value: float, least: float, most: float) -> None:

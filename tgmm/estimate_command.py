@@ -21,7 +21,7 @@ from tgmm.metrics import log_joint_density, log_likelihood
 from tgmm.mixtures import Mixtures
 from tgmm.tasks import TaskDistribution
 
-SHIPPED = Path(__file__).parent / "checkpoints"
+SHIPPED = Path(__file__).parent / "shipped"
 REACH = 5.0
 """Standard deviations of the noise beyond which no sample of a training task lies (3e-7 of a coordinate's tails)."""
 UNIT = 0.5, 2.0

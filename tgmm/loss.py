@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int
-from scipy.optimize import linear_sum_assignment
+from jaxtyping import Float
 from torch import Tensor
 
+from tgmm.metrics import assign
 from tgmm.model import Estimate
 
 Matching = Literal["assignment", "sorted"]
@@ -59,11 +58,3 @@ def loss(
 def _squares(estimated: Float[Tensor, "b K d"], true: Float[Tensor, "b K d"]) -> Float[Tensor, "b K K"]:
     """‖u_j − v_k‖²/(dK) for every pair."""
     return (estimated[:, :, None] - true[:, None]).square().mean(dim=3) / true.shape[1]
-
-
-def assign(costs: Float[np.ndarray, "b K K"]) -> Int[np.ndarray, "b K"]:
-    """The permutation of least Σ_j cost[j, order[j]], for each task; the identity where a cost is not finite."""
-    order = np.tile(np.arange(costs.shape[1]), (len(costs), 1))
-    for task in np.flatnonzero(np.isfinite(costs).all(axis=(1, 2))):
-        order[task] = linear_sum_assignment(costs[task])[1]
-    return order

@@ -24,13 +24,13 @@ def align(estimate: Mixtures, truth: Mixtures) -> Mixtures:
     """The estimates with their components permuted to minimise Σ_k ‖μ̂_k − μ_k‖², the matching of section 3.1."""
     with np.errstate(over="ignore", invalid="ignore"):
         costs = [((estimate.means - mean[:, None]) ** 2).sum(axis=2) for mean in np.swapaxes(truth.means, 0, 1)]
-    order = _assignments(np.stack(costs, axis=1))
+    order = assign(np.stack(costs, axis=1))
     task = np.arange(len(truth))[:, None]
     return Mixtures(estimate.weights[task, order], estimate.means[task, order], estimate.scales[task, order])
 
 
-def _assignments(costs: Float[np.ndarray, "B K K"]) -> Int[np.ndarray, "B K"]:
-    """For each task the columns that rows 0, 1, … take at the least total cost; 0, 1, … where a cost is not finite."""
+def assign(costs: Float[np.ndarray, "B K K"]) -> Int[np.ndarray, "B K"]:
+    """The permutation of least Σ_j cost[j, order[j]] for each task; the identity where a cost is not finite."""
     order = np.tile(np.arange(costs.shape[2]), (len(costs), 1))
     for task in np.flatnonzero(np.isfinite(costs).all(axis=(1, 2))):
         order[task] = linear_sum_assignment(costs[task])[1]
@@ -85,7 +85,7 @@ def log_joint_density(mixtures: Mixtures, samples: Float[np.ndarray, "B N d"]) -
     joint = np.empty((*samples.shape[:2], mixtures.weights.shape[1]))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         constant = np.log(mixtures.weights) - np.log(mixtures.scales).sum(axis=2)
-        for k in range(joint.shape[2]):  # differences, not expanded squares: a scale may be small
+        for k in range(joint.shape[2]):  # differences, not the expanded squares of diagonal_em: any scale will do
             standard = (samples - mixtures.means[:, None, k]) / mixtures.scales[:, None, k]
             joint[..., k] = constant[:, None, k] - 0.5 * (standard**2).sum(axis=2)
     return joint - 0.5 * samples.shape[2] * np.log(2 * np.pi)
@@ -97,13 +97,13 @@ def log_likelihood(joint: Float[np.ndarray, "B N K"]) -> PerTask:
 
 
 def clustering_accuracy(labels: Int[np.ndarray, "B N"], predicted: Int[np.ndarray, "B N"], components: int) -> PerTask:
-    """Largest share of equal labels over all one-to-one matchings of the K clusters to the K classes."""
+    """Largest share of equal labels over all one-to-one matchings of the K clusters to the K classes, 0 … K − 1."""
     batch, count = labels.shape
     task = np.arange(batch)[:, None]
     cell = (task * components + labels) * components + predicted
     shape = (batch, components, components)
     confusion = np.bincount(cell.ravel(), minlength=batch * components**2).reshape(shape)
-    matched = np.take_along_axis(confusion, _assignments(-confusion.astype(float))[..., None], axis=2)
+    matched = np.take_along_axis(confusion, assign(-confusion.astype(float))[..., None], axis=2)
     return np.asarray(matched.sum(axis=(1, 2)) / count)
 
 

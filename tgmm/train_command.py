@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ import torch
 from constructions.command_line import Parser, require_writable, write_all
 from constructions.errors import InputError
 from tgmm import config as configs
+from tgmm.config import Config
 from tgmm.model import extra, parameters
 from tgmm.training import CONFIG, METRICS, MODEL, TRAINING, Line, begin, train
+from tgmm.workers import Workers, join
 
 
 def parser() -> Parser:
@@ -22,7 +26,9 @@ def parser() -> Parser:
         description="Train a model on fresh tasks (Algorithm 2). A run that was stopped, or killed, goes on from its "
         "last checkpoint when the same command is given again, to the same numbers.",
         epilog=f"DIR then holds {CONFIG} (every value), {METRICS} (a line every so many steps), {TRAINING} (to go on) "
-        f"and {MODEL} (to estimate with).",
+        f"and {MODEL} (to estimate with). Several processes, which divide every batch, train the same model (extra "
+        "hf): on GPUs `accelerate launch -m tgmm train --config PATH.toml`, on CPUs the same after `torchrun "
+        "--nproc_per_node P`.",
     )
     p.add_argument("--config", type=Path, required=True, metavar="PATH.toml", help="tasks, model, training")
     p.add_argument("--out", type=Path, metavar="DIR", help="the run's directory (default: runs/ and the config's name)")
@@ -37,17 +43,29 @@ def run(arguments: list[str]) -> int:
     if options.show:
         print(config.toml(), end="")
         return 0
-    directory = options.out or Path("runs") / options.config.stem
+    workers = join()
+    workers.require_share(config.training.batch)
+    with nullcontext() if workers.main else redirect_stdout(StringIO()):  # one process speaks for all
+        code = _train(config, options.out or Path("runs") / options.config.stem, workers)
+    if code == 0:
+        workers.leave()
+    return code
+
+
+def _train(config: Config, directory: Path, workers: Workers) -> int:
     _prepare(directory)
     torch.set_num_threads(config.training.threads)
-    current = begin(config, directory)
+    current = begin(config, directory, workers)
     model, steps = current.model, config.training.steps
     print(f"model         {parameters(model)} parameters, {extra(model)} of them outside the backbone")
     if current.done:
         print(f"{str(directory)!r} holds the whole run: {steps} steps in {current.seconds:.0f} s")
         return 0
+    if workers.accelerator:
+        print(f"processes     {workers.count}, on {workers.device.type}")
     print(f"run           steps {current.step + 1} to {steps} in {str(directory)!r}", flush=True)
-    write_all({directory / CONFIG: config.toml().encode()})
+    if workers.main:
+        write_all({directory / CONFIG: config.toml().encode()})
     try:
         train(current, _Shown(steps))
     except KeyboardInterrupt:

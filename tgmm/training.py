@@ -23,6 +23,7 @@ from tgmm.loss import Loss, loss
 from tgmm.metrics import align, l2_error
 from tgmm.model import Tgmm
 from tgmm.tasks import Tasks, draw
+from tgmm.workers import ALONE, Workers
 
 TRAINING, MODEL, METRICS, CONFIG = "training.safetensors", "model.safetensors", "metrics.jsonl", "config.toml"
 VALIDATION = 2**32
@@ -71,6 +72,7 @@ class Run:
     optimiser: torch.optim.AdamW
     step: int = 0
     seconds: float = 0.0
+    workers: Workers = ALONE
 
     @property
     def done(self) -> bool:
@@ -84,10 +86,11 @@ class Run:
         rate = learning_rate(training, self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        parts = losses(self.model, batch(self.config, self.step), self.config)
-        total = parts.total.sum() / training.batch
+        parts = losses(self.model, self.workers.share(batch(self.config, self.step)), self.config)
         self.optimiser.zero_grad()
-        total.backward()
+        (parts.total.sum() / training.batch).backward()
+        parts = self.workers.add(self.model, parts)
+        total = parts.total.sum() / training.batch
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), training.clip)
         if not bool(total.isfinite() & norm.isfinite()):
             raise InputError(
@@ -112,7 +115,7 @@ class Run:
         )
 
 
-def begin(config: Config, directory: Path) -> Run:
+def begin(config: Config, directory: Path, workers: Workers = ALONE) -> Run:
     """A new run, or the one that the directory holds, where its last checkpoint left it.
 
     Raises
@@ -121,15 +124,16 @@ def begin(config: Config, directory: Path) -> Run:
         If the directory holds a run of another config, or a damaged checkpoint.
     """
     torch.manual_seed(config.training.seed)
-    model = configs.build(config)
+    model = configs.build(config).to(workers.device)
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=config.training.learning_rate, weight_decay=config.training.weight_decay
     )
-    run = Run(config, directory, model, optimiser)
+    run = Run(config, directory, model, optimiser, workers=workers)
     if (directory / TRAINING).exists():
         found = checkpoints.read(directory / TRAINING, training=True)
         _require_same(found.config, config, directory)
         checkpoints.restore(found, model, optimiser)
+        optimiser.load_state_dict(optimiser.state_dict())  # moves the moments to the parameters' device
         run.step, run.seconds = found.step, found.seconds
     return run
 
@@ -174,7 +178,8 @@ def train(run: Run, report: Callable[[Line], None] = lambda line: None) -> None:
     """
     training = run.config.training
     metrics = run.directory / METRICS
-    _keep_lines(metrics, run.step)
+    if run.workers.main:
+        _keep_lines(metrics, run.step)
     window: list[dict[str, float]] = []
     while not run.done:
         window.append(run.advance())
@@ -184,6 +189,8 @@ def train(run: Run, report: Callable[[Line], None] = lambda line: None) -> None:
         line |= {name: float(np.mean([each[name] for each in window])) for name in window[0]}
         line["learning_rate"] = learning_rate(training, run.step - 1)
         window = []
+        if not run.workers.main:
+            continue
         saving = run.step % training.checkpoint == 0 or run.done
         if saving and training.validation:
             line["validation"] = validate(run)

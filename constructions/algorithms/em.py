@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import log_softmax, logsumexp
+from scipy.special import log_softmax
 
 Samples = Float[np.ndarray, "*batch N d"]
 Weights = Float[np.ndarray, "*batch K"]
@@ -12,9 +12,12 @@ Means = Float[np.ndarray, "*batch K d"]
 
 
 def log_joint(samples: Samples, log_weights: Weights, means: Means) -> Float[np.ndarray, "*batch N K"]:
-    """ℓ_ik = log π_k + ⟨x_i, μ_k⟩ − ½‖μ_k‖²: log π_k φ(x_i; μ_k, I) up to what does not depend on k."""
-    inner = samples @ np.swapaxes(means, -1, -2)
-    return log_weights[..., None, :] + inner - 0.5 * (means**2).sum(-1)[..., None, :]
+    """ℓ_ik = log π_k + ⟨x_i, μ_k⟩ − ½‖μ_k‖²: log π_k φ(x_i; μ_k, I) up to what does not depend on k.
+
+    In memory k comes before i: sums over the few components are then the fast ones.
+    """
+    inner = means @ np.swapaxes(samples, -1, -2)
+    return np.swapaxes(inner + (log_weights - 0.5 * (means**2).sum(-1))[..., None], -1, -2)
 
 
 def log_responsibilities(samples: Samples, weights: Weights, means: Means) -> Float[np.ndarray, "*batch N K"]:
@@ -35,10 +38,13 @@ def m_step(samples: Samples, log_w: Float[np.ndarray, "*batch N K"]) -> tuple[We
 
 def log_m_step(samples: Samples, log_w: Float[np.ndarray, "*batch N K"]) -> tuple[Weights, Means]:
     """The same with log π_k⁺, which may be too small for the format's π_k⁺."""
-    log_total = logsumexp(log_w, axis=-2)
-    with np.errstate(invalid="ignore"):
-        share = np.exp(log_w - log_total[..., None, :])
-    return log_total - np.log(samples.shape[-2]), np.swapaxes(share, -1, -2) @ samples
+    largest = log_w.max(axis=-2, keepdims=True)  # of component k: divides out of the mean, so that no sum underflows
+    largest = np.where(np.isneginf(largest), 0.0, largest)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        w = np.swapaxes(np.exp(log_w - largest), -1, -2)
+        total = w.sum(axis=-1)
+        log_weights = np.log(total) + largest[..., 0, :] - np.log(samples.shape[-2])
+        return log_weights, w @ samples / total[..., None]
 
 
 def em_step(samples: Samples, weights: Weights, means: Means) -> tuple[Weights, Means]:

@@ -1,4 +1,4 @@
-"""What lies between read-in and read-out: a stack of layers that all tasks share."""
+"""The default: a transformer that sees a set of samples, without order."""
 
 from __future__ import annotations
 

@@ -1,0 +1,67 @@
+"""What the figures of the trained model share: the stored results, and one colour and mark for each method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from figures import style
+from tgmm.evaluate_command import RESULTS
+from tgmm.evaluation import DESIGN
+from theory_checks.sweeps import results
+
+LOOKS = {
+    "em-truth": ("EM from the truth", style.GREY, ":", ""),
+    "em-normal": ("EM, normal start", style.VERMILLION, "-", "s"),
+    "em-samples": ("EM, samples", style.ORANGE, "-", "v"),
+    "em-kmeans++": ("EM, k-means++", style.ORANGE, "-", "^"),
+    "em-best-of-10": ("EM, best of 10", style.GREEN, "-", "D"),
+    "em-pruning": ("two-round EM", style.YELLOW, "-", "P"),
+    "adam": ("Adam", style.PURPLE, "-", "X"),
+    "spectral": ("spectral", style.PURPLE, "--", "*"),
+    "em-transformer-10": ("EM transformer, L = 10", style.SKY, "--", "<"),
+    "em-transformer-50": ("EM transformer, L = 50", style.SKY, "-", ">"),
+}
+"""Label, colour, line and mark of the classical methods."""
+TRAINED = ("TGMM", style.BLUE, "-", "o")
+
+
+@cache
+def stored() -> results.Results:
+    """All that `python -m tgmm evaluate` has measured."""
+    return results.read(RESULTS, DESIGN)
+
+
+def rows(*sweeps: str) -> np.ndarray:
+    """The rows of some sweeps together."""
+    return np.concatenate([stored().sweep(name) for name in sweeps])
+
+
+def look(method: str) -> tuple[str, str, str, str]:
+    """Label, colour, line and mark of a method; a trained model's are TGMM's."""
+    return LOOKS.get(method, TRAINED)
+
+
+def draw(
+    axes: Axes,
+    found: np.ndarray,
+    method: str,
+    x: str,
+    metric: str = "l2_error",
+    named: tuple[str, str, str, str] | None = None,
+) -> None:
+    """A method's mean of a metric along one key of the cells, with its 95 % intervals."""
+    own = np.sort(found[found["method"] == method], order=x)
+    label, colour, line, mark = named or look(method)
+    mean, low, high = (own[f"{metric}{end}"] for end in ("", "_low", "_high"))
+    axes.fill_between(own[x], low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.plot(own[x], mean, line, marker=mark, color=colour, label=label)
+
+
+def small_print(found: np.ndarray, methods: Sequence[str] = ()) -> str:
+    """How many tasks a point, and how long the trained models were trained."""
+    tasks, seed = found["tasks"][0], found["seed"][0]
+    return f"Means over {tasks} tasks (seed {seed}) with 95 % bootstrap intervals."

@@ -1,0 +1,148 @@
+"""`python -m tgmm estimate`: a user's file in, an estimate out; what the model was not trained on is said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Command, in_process
+from tgmm_runs import smoke
+
+from constructions.algorithms.metrics import average_log_likelihood
+from constructions.algorithms.sampling import Mixture
+from tgmm import checkpoints
+from tgmm import config as configs
+from tgmm.__main__ import main
+from tgmm.estimate_command import REACH
+from tgmm.estimation import estimate
+from tgmm.training import MODEL, begin, train
+
+
+@pytest.fixture
+def command(capfd: pytest.CaptureFixture[str]) -> Command:
+    return in_process(lambda arguments: main(["estimate", *arguments]), capfd)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of d = 2, K in {2, 3}, trained on 11 to 17 samples for a moment."""
+    directory = tmp_path_factory.mktemp("trained")
+    train(begin(configs.load(smoke(directory, steps=6)), directory))
+    return directory / MODEL
+
+
+@pytest.fixture
+def data(tmp_path: Path, rng: np.random.Generator) -> Path:
+    path = tmp_path / "data.csv"
+    np.savetxt(path, rng.standard_normal((13, 2)) + np.array([1.0, -2.0]), delimiter=",", fmt="%.17g")
+    return path
+
+
+def test_the_estimate_is_the_model_s(command: Command, checkpoint: Path, data: Path, tmp_path: Path) -> None:
+    said = command("--data", data, "--components", 3, "--checkpoint", checkpoint, "--json", "-")
+    assert said.code == 0
+    content = said.json
+    samples = np.loadtxt(data, delimiter=",")
+    found = estimate(checkpoints.read(checkpoint).model(), samples[None], 3)
+    order = np.argsort(-found.weights[0])
+    assert content["weights"] == found.weights[0][order].tolist()
+    assert content["means"] == found.means[0][order].tolist()
+    assert content["weights"] == sorted(content["weights"], reverse=True)
+    assert sum(content["weights"]) == pytest.approx(1, rel=1e-6, abs=0)  # float32
+    mixture = Mixture(np.array(content["weights"]), np.array(content["means"]))
+    assert content["average_log_likelihood"] == pytest.approx(
+        average_log_likelihood(mixture, samples), rel=1e-12, abs=0
+    )
+    assert content["samples"] == 13
+    assert content["checkpoint"]["steps"] == 6
+    assert "scales" not in content
+    told = command("--data", data, "--components", 3, "--checkpoint", checkpoint, "--json", tmp_path / "e.json")
+    assert json.loads((tmp_path / "e.json").read_text()) == content
+    assert told.out.count("\npi ") == 3
+    assert f"likelihood    {content['average_log_likelihood']:.4f}" in told.out
+
+
+def test_the_order_of_the_rows_does_not_matter(command: Command, checkpoint: Path, data: Path, tmp_path: Path) -> None:
+    """Sums in another order: float32 roundings, grown by the layers; far from any other estimate."""
+    np.savetxt(tmp_path / "turned.csv", np.loadtxt(data, delimiter=",")[::-1], delimiter=",", fmt="%.17g")
+    one, other = (
+        command("--data", path, "--components", 2, "--checkpoint", checkpoint, "--json", "-").json
+        for path in (data, tmp_path / "turned.csv")
+    )
+    assert np.array(one["means"]) == pytest.approx(np.array(other["means"]), rel=0, abs=1e-4)
+
+
+def test_scales_are_told(command: Command, data: Path, tmp_path: Path) -> None:
+    path = smoke(tmp_path, steps=6)
+    path.write_text(path.read_text().replace("dim = 2", "dim = 2\nanisotropic = true"))
+    train(begin(configs.load(path), tmp_path))
+    said = command("--data", data, "--components", 2, "--checkpoint", tmp_path / MODEL)
+    assert said.out.count("  sigma (") == 2
+    content = command("--data", data, "--components", 2, "--checkpoint", tmp_path / MODEL, "--json", "-").json
+    assert np.array(content["scales"]).shape == (2, 2)
+    assert (np.array(content["scales"]) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "warning"),
+    [
+        (lambda x: x[:10], "there are 10 samples; the model was trained on 11 to 17"),
+        (lambda x: np.concatenate([x, x[:5]]), "there are 18 samples; the model was trained on 11 to 17"),
+        (
+            lambda x: x + np.array([0, 9.0 + REACH]),
+            "in size; means were trained within ±5, so that samples lie within ±10",
+        ),
+        (lambda x: 40 * x, "the model was trained on unit noise: scale the samples"),
+    ],
+    ids=["few", "many", "far", "noise"],
+)
+def test_samples_outside_the_training_range_are_warned_of(
+    command: Command, checkpoint: Path, data: Path, change: object, warning: str
+) -> None:
+    np.savetxt(data, change(np.loadtxt(data, delimiter=",")), delimiter=",", fmt="%.17g")  # type: ignore[operator]
+    said = command("--data", data, "--components", 2, "--checkpoint", checkpoint, "--json", "-")
+    assert said.code == 0
+    assert warning in said.err
+    assert [line.removeprefix("warning: ") for line in said.err.splitlines()] == said.json["warnings"]
+
+
+def test_samples_within_the_training_range_are_not_warned_of(command: Command, checkpoint: Path, data: Path) -> None:
+    """All of the range's warnings; an untrained model's noise may look strange."""
+    said = command("--data", data, "--components", 2, "--checkpoint", checkpoint)
+    assert "trained on 11" not in said.err
+    assert "in size" not in said.err
+
+
+def test_what_will_not_do_is_refused(command: Command, checkpoint: Path, data: Path, tmp_path: Path) -> None:
+    given = {"--data": data, "--components": 2, "--checkpoint": checkpoint}
+
+    def refused(*fragments: str, **changed: object) -> None:
+        options = given | {f"--{name}": value for name, value in changed.items()}
+        command(*(part for pair in options.items() for part in pair)).assert_refused(*fragments)
+
+    refused("--components is 5", "estimates 2, 3", components=5)
+    refused("invalid int value", components="two")
+    np.savetxt(tmp_path / "wide.csv", np.zeros((13, 3)), delimiter=",")
+    refused("the samples have dimension 3", "is for dimension 2", data=tmp_path / "wide.csv")
+    np.savetxt(tmp_path / "one.csv", np.zeros((1, 2)), delimiter=",")
+    refused("there are 2 components but only 1 samples", data=tmp_path / "one.csv")
+    refused("there is no file", data=tmp_path / "absent.csv")
+    (tmp_path / "words.csv").write_text("a,b\nc,d\n")
+    refused("is not a table of numbers", data=tmp_path / "words.csv")
+    refused("it must be a .csv or a .npy file", data=tmp_path / "data.txt")
+    (tmp_path / "cut.safetensors").write_bytes(checkpoint.read_bytes()[:1000])
+    refused("cut.safetensors", "is damaged or no checkpoint", checkpoint=tmp_path / "cut.safetensors")
+    refused("does not exist", checkpoint=tmp_path / "absent.safetensors")
+    refused("there is no directory", json=tmp_path / "absent" / "e.json")
+    np.savetxt(tmp_path / "d7.csv", np.zeros((13, 7)), delimiter=",")
+    command("--data", tmp_path / "d7.csv", "--components", 2).assert_refused("the samples have dimension 7", "shipped")
+    command("--components", 2).assert_refused("--data")
+    assert sorted(path.name for path in tmp_path.glob("*.json")) == []
+
+
+def test_commands_that_do_not_exist_are_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    run = in_process(main, capfd)
+    run("guess").assert_refused("invalid choice: 'guess'")
+    run().assert_refused("COMMAND")

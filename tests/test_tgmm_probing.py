@@ -1,0 +1,150 @@
+"""Linear probes: against scikit-learn, on a transformer that is known to hold EM's steps, and on shuffled targets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Command, in_process
+from sklearn.linear_model import LinearRegression
+from sklearn.metrics import r2_score
+from tgmm_runs import smoke
+
+from constructions.algorithms.em import em, log_responsibilities
+from constructions.errors import InputError
+from tgmm import checkpoints, probing
+from tgmm import config as configs
+from tgmm.__main__ import main
+from tgmm.estimation import estimate
+from tgmm.probing import STEPS, Observed, observe_construction, observe_model, probes, targets, trajectory
+from tgmm.tasks import TaskDistribution, Tasks, draw
+from tgmm.training import MODEL, begin, train
+
+
+def drawn(count: int, seed: int, samples: int = 29, components: int = 3) -> Tasks:
+    return draw(
+        TaskDistribution(components=(components,), samples=(samples, samples)), count, np.random.default_rng(seed)
+    )
+
+
+def test_r2_is_that_of_least_squares(rng: np.random.Generator) -> None:
+    """One target of three numbers that the states explain in part; R² pooled over the numbers, as variance_weighted."""
+    mixing = rng.standard_normal((5, 3)) * np.array([1.0, 3.0, 0.2])
+
+    def observed(tasks: int) -> Observed:
+        states = rng.standard_normal((tasks, 7, 5)) + 2
+        noise = rng.standard_normal((tasks, 7, 3))
+        return Observed([states], {("means", 0): states @ mixing + noise + 4})
+
+    fitted, judged = observed(11), observed(13)
+    (found,) = probes(fitted, judged, rng)
+    states, values = fitted.states[0].reshape(-1, 5), fitted.targets["means", 0].reshape(-1, 3)
+    oracle = LinearRegression().fit(states, values)
+    held_out = judged.targets["means", 0].reshape(-1, 3)
+    predicted = oracle.predict(judged.states[0].reshape(-1, 5))
+    weighted = r2_score(held_out, predicted, multioutput="variance_weighted")
+    assert found.r2.value == pytest.approx(weighted, rel=1e-9, abs=0)
+    assert found.r2.low < found.r2.value < found.r2.high
+    assert found.shuffled.value < 0.1 < found.r2.value
+
+
+def test_the_construction_holds_every_step_where_its_proof_says() -> None:
+    """After the E-step's layer of step t its stream holds w_t up to its networks' error: R² = 1 there, less elsewhere.
+
+    A mean is off by at most 0.01 a step, a logit of a sample within 10 of it by some 0.2 after two steps, and w by a
+    quarter of that, 0.05 = δ, at most: 1 − R² ≤ δ²/(variance of w, about 0.2) < 0.02, if all were as bad.
+    """
+    steps = 3
+    rng = np.random.default_rng(5)
+    found = probes(observe_construction(drawn(61, 1), steps, rng), observe_construction(drawn(31, 2), steps, rng), rng)
+    of = {(each.layer, each.step): each for each in found if each.target == "responsibilities"}
+    for step in range(steps):
+        here = 2 * step + 1
+        assert of[here, step].r2.value > 0.98
+        for other in (t for t in STEPS if t != step):
+            assert of[here, other].r2.value < of[here, step].r2.value
+        for layer in {each.layer for each in found} - {here}:
+            assert of[layer, step].r2.value < of[here, step].r2.value
+        assert of[here, step].shuffled.high < 0.2
+
+
+def test_trajectory_is_exact_em() -> None:
+    tasks = drawn(2, 3)
+    start = tasks.samples[:, :3]
+    path = trajectory(tasks.samples, start)
+    assert list(path) == list(STEPS)
+    for step in (0, 1, 5, 50):
+        for index in range(2):
+            weights, means = em(tasks.samples[index], np.full(3, 1 / 3), start[index], step)
+            assert np.exp(path[step][0][index]) == pytest.approx(weights, rel=1e-9, abs=1e-12)
+            assert path[step][1][index] == pytest.approx(means, rel=1e-9, abs=1e-9)
+
+
+def test_targets_are_in_the_order_of_the_model_s_means() -> None:
+    tasks = drawn(5, 3)
+    path = trajectory(tasks.samples, tasks.samples[:, :3])
+    order = np.array([2, 0, 1])
+    log_weights, means = path[50]
+    own = means[:, order] + 1e-3  # component j of the model is component order[j] of EM
+    found = targets(tasks.samples, path, own)
+    for step in (0, 2, 50):
+        w = np.exp(log_responsibilities(tasks.samples, np.exp(path[step][0]), path[step][1]))
+        assert np.array_equal(found["responsibilities", step], w[:, :, order])
+        assert np.array_equal(found["means", step], w @ path[step][1])
+    assert log_weights.shape == (5, 3)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    train(begin(configs.load(smoke(tmp_path, steps=6)), tmp_path))
+    return tmp_path / MODEL
+
+
+def test_states_are_the_model_s(checkpoint: Path, rng: np.random.Generator) -> None:
+    """The last state, read out, is the estimate: no layer is missing, none is passed twice."""
+    model, tasks = checkpoints.read(checkpoint).model().double(), drawn(5, 7, samples=17)
+    observed = observe_model(model, tasks, rng)
+    assert [state.shape for state in observed.states] == [(5, 17, 14)] * 2
+    import torch
+
+    read = model.read_outs[1](torch.from_numpy(observed.states[-1]), torch.ones(5, 17, dtype=torch.bool))
+    assert read.means.detach().numpy() == pytest.approx(estimate(model, tasks.samples, 3).means, rel=1e-12, abs=0)
+
+
+def test_tasks_that_differ_are_refused(checkpoint: Path, rng: np.random.Generator) -> None:
+    mixed = draw(TaskDistribution(components=(2, 3), samples=(7, 7)), 11, rng)
+    with pytest.raises(InputError, match="all tasks need it, and all their samples"):
+        probing.shared_components(mixed)
+    ragged = draw(TaskDistribution(components=(3,), samples=(5, 7)), 11, rng)
+    with pytest.raises(InputError, match="all tasks need it, and all their samples"):
+        probing.shared_components(ragged)
+
+
+@pytest.fixture
+def command(capfd: pytest.CaptureFixture[str]) -> Command:
+    return in_process(lambda arguments: main(["probe", *arguments]), capfd)
+
+
+def test_the_command_repeats_itself(command: Command, checkpoint: Path, tmp_path: Path) -> None:
+    arguments = ("--checkpoint", checkpoint, "--tasks", 11, "--steps", 1)
+    content = command(*arguments, "--json", "-").json
+    assert command(*arguments, "--json", tmp_path / "p.json").code == 0
+    assert json.loads((tmp_path / "p.json").read_text()) == content
+    assert (content["components"], content["samples"], content["judged_on"], content["training_steps"]) == (3, 17, 5, 6)
+    for name, layers in (("trained", 2), ("construction", 3)):
+        assert len(content[name]) == layers * len(STEPS) * 2
+    said = command(*arguments)
+    first = content["trained"][0]["r2"][0]
+    assert f"{first:.4f}" in said.out
+
+
+def test_what_will_not_do_is_refused(command: Command, checkpoint: Path, tmp_path: Path) -> None:
+    given = ("--checkpoint", checkpoint)
+    command(*given, "--components", 4).assert_refused("--components is 4", "estimates 2, 3")
+    command(*given, "--tasks", 3).assert_refused("--tasks is 3; it must lie between 4 and 2000")
+    command(*given, "--steps", 0).assert_refused("--steps is 0; it must lie between 1 and 50")
+    command(*given, "--seed", -1).assert_refused("--seed is -1")
+    command(*given, "--json", tmp_path / "no" / "p.json").assert_refused("there is no directory")
+    command("--checkpoint", tmp_path / "absent").assert_refused("does not exist")

@@ -1,0 +1,104 @@
+"""`python -m tgmm compare --tasks PATH`: methods on a frozen set of tasks, side by side."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from constructions.command_line import Parser, Progress, require_writable, write_all
+from constructions.errors import InputError
+from tgmm import bootstrap, tasks
+from tgmm.baselines import ANISOTROPIC_METHODS, METHODS, Method, failed
+from tgmm.evaluation import method_of_checkpoint
+from tgmm.metrics import score
+from tgmm.tasks import TaskDistribution
+
+SHOWN = {
+    "l2_error": "l2-error",
+    "error_of_means": "of means",
+    "error_of_weights": "of weights",
+    "log_likelihood": "log-likelihood",
+    "clustering_accuracy": "accuracy",
+}
+
+
+def parser() -> Parser:
+    """All options, each with its default."""
+    width = max(map(len, METHODS))
+    p = Parser(
+        prog="python -m tgmm compare",
+        description="Run methods on a frozen set of tasks and print every metric with its 95 %% bootstrap interval.",
+        epilog="methods: " + "; ".join(f"{name:{width}s}: {method.description}" for name, method in METHODS.items()),
+    )
+    p.add_argument("--tasks", type=Path, required=True, metavar="PATH", help="a file that `python -m tgmm tasks` wrote")
+    p.add_argument("--methods", nargs="+", metavar="NAME", help="classical methods (default: all that apply)")
+    p.add_argument("--checkpoint", type=Path, nargs="+", default=[], metavar="PATH", help="trained models")
+    p.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the methods' starts (%(default)s)")
+    p.add_argument("--json", metavar="PATH|-", help="write the table as JSON (-: to standard output, and nothing else)")
+    return p
+
+
+def run(arguments: list[str]) -> int:
+    """Compare; 0 on success."""
+    options = parser().parse_args(arguments)
+    if options.seed < 0:
+        raise InputError(f"--seed is {options.seed}; it must not be negative")
+    if options.json not in (None, "-"):
+        require_writable(Path(options.json))
+    drawn = tasks.read(options.tasks)
+    held = drawn.tasks
+    components = int(held.components[0])
+    known = applicable(drawn.distribution, components)
+    for name in options.methods or []:
+        if name not in known:
+            raise InputError(f"there is no method {name!r} for these tasks; there are {', '.join(known)}")
+    estimators: dict[str, Any] = {
+        str(path): method_of_checkpoint(path, drawn.distribution.dim, components) for path in options.checkpoint
+    }
+    estimators |= {name: known[name] for name in options.methods or known}
+    rows: list[dict[str, Any]] = []
+    with Progress("method") as progress:
+        for number, (name, method) in enumerate(estimators.items()):
+            progress(number + 1, len(estimators) + 1)
+            began = time.perf_counter()
+            found = method(held.samples, components, np.random.default_rng([options.seed, 1]))
+            seconds = time.perf_counter() - began
+            scores = score(found, held)
+            metrics = {metric: bootstrap.mean(getattr(scores, metric)) for metric in SHOWN}
+            rows.append({"method": name, "seconds": seconds, "failed": int(failed(found).sum()), "metrics": metrics})
+    content = [
+        row | {"metrics": {name: [each.value, each.low, each.high] for name, each in row["metrics"].items()}}
+        for row in rows
+    ]
+    text = json.dumps(content, indent=2) + "\n"
+    if options.json == "-":
+        sys.stdout.write(text)
+        return 0
+    if options.json is not None:
+        write_all({Path(options.json): text.encode()})
+    print(_table(rows, len(held)))
+    return 0
+
+
+def applicable(distribution: TaskDistribution, components: int) -> dict[str, Method]:
+    """The classical methods for tasks of this distribution: with scales where it has them, spectral where K ≤ d."""
+    known = ANISOTROPIC_METHODS if distribution.anisotropic else METHODS
+    return {name: method for name, method in known.items() if name != "spectral" or components <= distribution.dim}
+
+
+def _table(rows: list[dict[str, Any]], count: int) -> str:
+    """A line a method; the interval of the first metric is shown, the others are in the JSON."""
+    width = max(len(row["method"]) for row in rows)
+    header = "  ".join(f"{title:>14s}" for title in SHOWN.values())
+    lines = [f"{'method':{width}s}  {header}  {'95 % of l2-error':>20s}  {'s':>8s}  failed of {count}"]
+    for row in rows:
+        values = "  ".join(f"{each.value:14.4f}" for each in row["metrics"].values())
+        first = row["metrics"]["l2_error"]
+        interval = f"[{first.low:.4f}, {first.high:.4f}]"
+        lines.append(f"{row['method']:{width}s}  {values}  {interval:>20s}  {row['seconds']:8.2f}  {row['failed']}")
+    return "\n".join(lines)

@@ -1,0 +1,209 @@
+"""What an evaluation measures in one cell: a method on drawn tasks, every metric with its bootstrap interval."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from constructions.errors import InputError
+from tgmm import bootstrap, checkpoints
+from tgmm.baselines import ANISOTROPIC_METHODS, METHODS, em, failed
+from tgmm.estimation import estimate
+from tgmm.metrics import align, l2_error, score
+from tgmm.mixtures import Mixtures
+from tgmm.tasks import TaskDistribution, TaskSet
+from theory_checks.sweeps.grid import Design
+
+HERE = Path(__file__).parent
+CONFIGS, SHIPPED, RUNS = HERE / "configs", HERE / "shipped", Path("runs")
+ORACLE = "em-truth"
+"""EM to convergence from the true parameters: what is left is the statistical error."""
+SCALES = ("unit", "diagonal")
+Method = Callable[[Float[np.ndarray, "B N d"], int, np.random.Generator], Mixtures]
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """A method on `tasks` tasks of K components in R^d with n samples each, drawn from `seed`.
+
+    `method`: a classical method's name, or that of a trained model's config. `perturbation`, `separation`: as a
+    TaskDistribution has them. `scales`: "unit" (equation 1) or "diagonal" (equation 25).
+    """
+
+    sweep: str
+    method: str
+    d: int
+    K: int
+    n: int
+    perturbation: float
+    separation: float
+    scales: str
+    seed: int
+    tasks: int
+
+    def __str__(self) -> str:
+        """What tells it from others, on one line."""
+        return f"{self.sweep}: {self.method}, d {self.d}, K {self.K}, n {self.n}, {self.tasks} tasks"
+
+    @property
+    def replications(self) -> int:
+        """Its results are one row: means over the tasks, with intervals."""
+        return 1
+
+    @property
+    def cost(self) -> float:
+        """A guess at its work."""
+        return float(self.n) * self.K * self.d * self.tasks
+
+    @property
+    def distribution(self) -> TaskDistribution:
+        """What its tasks are drawn from."""
+        return TaskDistribution(
+            dim=self.d,
+            components=(self.K,),
+            samples=(self.n, self.n),
+            anisotropic=self.scales == "diagonal",
+            perturbation=self.perturbation,
+            separation=self.separation,
+        )
+
+
+def trained_models() -> tuple[str, ...]:
+    """The names of the configs, which are those of the models that they train."""
+    return tuple(sorted(path.stem for path in CONFIGS.glob("*.toml")))
+
+
+def _cell(name: str, values: dict[str, Any]) -> Cell:
+    cell = Cell(sweep=name, **values)
+    if cell.n < cell.K:
+        raise InputError(f"sweep {name!r}: K is {cell.K} and n is {cell.n}; K must not be larger than n")
+    if cell.scales == "diagonal" and cell.method in METHODS and cell.method not in ANISOTROPIC_METHODS:
+        raise InputError(f"sweep {name!r}: the method {cell.method!r} does not estimate scales")
+    return cell
+
+
+DESIGN = Design(
+    Cell,
+    _cell,
+    choices={"method": (*METHODS, ORACLE, *trained_models()), "scales": SCALES},
+    integers={
+        "d": (1, 4096),
+        "K": (1, 64),
+        "n": (1, 2**20),
+        "seed": (0, 2**63 - 1),
+        "tasks": (2, 2**20),
+    },
+    positive={},
+    nonnegative={"perturbation": 1e6, "separation": 1e6},
+)
+
+METRICS = (
+    "l2_error",
+    "error_of_means",
+    "error_of_weights",
+    "error_of_scales",
+    "weight_cross_entropy",
+    "log_likelihood",
+    "true_log_likelihood",
+    "clustering_accuracy",
+    "oracle_distance",  # ℓ2-error of the estimate against the oracle's, not the truth
+)
+COLUMNS: dict[str, type] = {
+    **{f"{metric}{end}": float for metric in METRICS for end in ("", "_low", "_high")},
+    "l2_error_median": float,
+    "excluded": int,  # tasks on which the method failed: no metric counts them
+    "estimation_seconds": float,  # for all tasks together, in one thread
+    "checkpoint": int,  # the digest of a trained model's file; 0 for other methods
+}
+"""The measured columns: means over tasks and the ends of their 95 % intervals."""
+
+
+def measure(cell: Cell) -> list[dict[str, float | int]]:
+    """One row. The tasks depend on the cell's distribution and seed, not on the method."""
+    tasks = _drawn(cell.distribution, cell.tasks, cell.seed).tasks
+    method = _method(cell)
+    rng = np.random.default_rng([cell.seed, 1])  # not the tasks' own
+    began = time.perf_counter()
+    found = method(tasks.samples, cell.K, rng)
+    seconds = time.perf_counter() - began
+    scores = score(found, tasks)
+    values = {metric: getattr(scores, metric) for metric in METRICS if metric != "oracle_distance"}
+    oracle = _oracle(cell.distribution, cell.tasks, cell.seed)
+    values["oracle_distance"] = l2_error(align(found, oracle), oracle)
+    row: dict[str, float | int] = {}
+    for metric, each in values.items():
+        interval = bootstrap.mean(each)
+        row |= {metric: interval.value, f"{metric}_low": interval.low, f"{metric}_high": interval.high}
+    row["l2_error_median"] = float(np.nanmedian(scores.l2_error))
+    row["excluded"] = int(failed(found).sum())
+    row["estimation_seconds"] = seconds
+    row["checkpoint"] = digest(trained(cell.method)) if cell.method in trained_models() else 0
+    return [row]
+
+
+def digest(path: Path) -> int:
+    """48 bits of a file's SHA-256, by which a stored result tells of which checkpoint it is."""
+    return int(hashlib.sha256(path.read_bytes()).hexdigest()[:12], 16)
+
+
+@cache
+def _drawn(distribution: TaskDistribution, tasks: int, seed: int) -> TaskSet:
+    return TaskSet.drawn(distribution, tasks, seed)
+
+
+@cache
+def _oracle(distribution: TaskDistribution, tasks: int, seed: int) -> Mixtures:
+    drawn = _drawn(distribution, tasks, seed).tasks
+    return from_truth(drawn.samples, drawn.truth, distribution.anisotropic)
+
+
+def from_truth(samples: Float[np.ndarray, "B N d"], truth: Mixtures, anisotropic: bool) -> Mixtures:
+    """EM to convergence from the true parameters."""
+    start = np.log(truth.weights), truth.means, truth.scales
+    step = em.anisotropic_step if anisotropic else em.isotropic_step
+    return em.mixtures(em.iterate(samples, start, step, em.CHANGE, em.STEPS))
+
+
+def _method(cell: Cell) -> Method:
+    """What estimates: the registered method, the oracle, or the trained model."""
+    anisotropic = cell.scales == "diagonal"
+    if cell.method == ORACLE:
+        truth = _drawn(cell.distribution, cell.tasks, cell.seed).tasks.truth
+        return lambda samples, k, rng: from_truth(samples, truth, anisotropic)
+    known = ANISOTROPIC_METHODS if anisotropic else METHODS
+    if cell.method in known:
+        return known[cell.method]
+    return method_of_checkpoint(trained(cell.method), cell.d, cell.K)
+
+
+def method_of_checkpoint(path: Path, dim: int, components: int) -> Method:
+    """A trained model as a method, for tasks of this d and K; an InputError if it is not for them."""
+    checkpoint = checkpoints.read(path)
+    learnt = checkpoint.config.tasks
+    if dim != learnt.dim or components not in learnt.components:
+        raise InputError(
+            f"the model {str(path)!r} is for d = {learnt.dim} and K in {list(learnt.components)}, not for d = {dim} "
+            f"and K = {components}"
+        )
+    torch.set_num_threads(1)
+    model = checkpoint.model()
+    return lambda samples, k, rng: estimate(model, samples, k)
+
+
+def trained(name: str) -> Path:
+    """The checkpoint of a trained model: shipped, or in the directory of its run."""
+    for path in (SHIPPED / f"{name}.safetensors", RUNS / name / "model.safetensors"):
+        if path.exists():
+            return path
+    raise InputError(
+        f"the model {name!r} is not trained: `python -m tgmm train --config {CONFIGS.name}/{name}.toml` trains it"
+    )

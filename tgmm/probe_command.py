@@ -1,0 +1,110 @@
+"""`python -m tgmm probe`: does a trained model hold, layer by layer, what exact EM computes step by step?"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from constructions.command_line import Parser, Progress, require_writable, write_all
+from constructions.errors import InputError
+from tgmm import checkpoints
+from tgmm.probing import STEPS, TARGETS, Probe, observe_construction, observe_model, probes
+from tgmm.tasks import TaskDistribution, draw
+
+LARGEST_TASKS = 2000
+
+
+def parser() -> Parser:
+    """All options, each with its default."""
+    p = Parser(
+        prog="python -m tgmm probe",
+        description="Fit linear probes for the responsibilities and the current means of exact EM on every layer of a "
+        "trained model, and on the hand-built EM transformer, which is known to hold them.",
+    )
+    p.add_argument("--checkpoint", type=Path, required=True, metavar="PATH", help="a trained model")
+    p.add_argument("--components", type=int, default=3, metavar="K", help="of the tasks (%(default)s)")
+    p.add_argument(
+        "--tasks", type=int, default=500, metavar="B", help="tasks to fit on; half as many judge (%(default)s)"
+    )
+    p.add_argument(
+        "--steps", type=int, default=5, metavar="L", help="EM steps of the hand-built transformer (%(default)s)"
+    )
+    p.add_argument("--seed", type=int, default=0, metavar="S", help="seed (%(default)s)")
+    p.add_argument(
+        "--json", metavar="PATH|-", help="write the result as JSON (-: to standard output, and nothing else)"
+    )
+    return p
+
+
+def run(arguments: list[str]) -> int:
+    """Probe; 0 on success."""
+    options = parser().parse_args(arguments)
+    for name, least, most in (("tasks", 4, LARGEST_TASKS), ("steps", 1, 50), ("seed", 0, 2**63 - 1)):
+        if not least <= getattr(options, name) <= most:
+            raise InputError(f"--{name} is {getattr(options, name)}; it must lie between {least} and {most}")
+    if options.json not in (None, "-"):
+        require_writable(Path(options.json))
+    checkpoint = checkpoints.read(options.checkpoint)
+    learnt = checkpoint.config.tasks
+    if options.components not in learnt.components:
+        raise InputError(
+            f"--components is {options.components}; the checkpoint {str(options.checkpoint)!r} estimates "
+            f"{', '.join(map(str, learnt.components))}"
+        )
+    most = learnt.samples[1]
+    distribution = TaskDistribution(dim=learnt.dim, components=(options.components,), samples=(most, most))
+    rng = np.random.default_rng(options.seed)
+    parts = draw(distribution, options.tasks, rng), draw(distribution, options.tasks // 2, rng)
+    model = checkpoint.model()
+    subjects: dict[str, Any] = {
+        "trained": lambda tasks: observe_model(model, tasks, rng),
+        "construction": lambda tasks: observe_construction(tasks, options.steps, rng),
+    }
+    content: dict[str, Any] = {
+        "checkpoint": options.checkpoint.name,
+        "training_steps": checkpoint.step,
+        "components": options.components,
+        "dim": learnt.dim,
+        "samples": most,
+        "fitted_on": options.tasks,
+        "judged_on": options.tasks // 2,
+        "seed": options.seed,
+    }
+    with Progress("model") as progress:
+        for number, (name, observe) in enumerate(subjects.items(), start=1):
+            fitted, judged = (observe(tasks) for tasks in parts)
+            content[name] = [_entry(each) for each in probes(fitted, judged, rng)]
+            progress(number, len(subjects))
+    text = json.dumps(content, indent=1) + "\n"
+    if options.json == "-":
+        sys.stdout.write(text)
+        return 0
+    if options.json is not None:
+        write_all({Path(options.json): text.encode()})
+    print("\n\n".join(_table(name, target, content[name]) for name in subjects for target in TARGETS))
+    return 0
+
+
+def _entry(each: Probe) -> dict[str, Any]:
+    intervals = {"r2": each.r2, "shuffled": each.shuffled}
+    return {"target": each.target, "layer": each.layer, "step": each.step} | {
+        name: [interval.value, interval.low, interval.high] for name, interval in intervals.items()
+    }
+
+
+def _table(name: str, target: str, entries: list[dict[str, Any]]) -> str:
+    """R² of a target, a line a layer and a column an EM step, and the largest that shuffled targets give."""
+    own = [entry for entry in entries if entry["target"] == target]
+    lines = [
+        f"{name}: R² for the {target} of EM step",
+        "layer  " + " ".join(f"{step:>7d}" for step in STEPS) + "  shuffled",
+    ]
+    for layer in sorted({entry["layer"] for entry in own}):
+        here = {entry["step"]: entry for entry in own if entry["layer"] == layer}
+        values = " ".join(f"{here[step]['r2'][0]:7.4f}" for step in STEPS)
+        lines.append(f"{layer:5d}  {values}  {max(entry['shuffled'][0] for entry in here.values()):8.4f}")
+    return "\n".join(lines)
