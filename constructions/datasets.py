@@ -50,11 +50,18 @@ PREPARATION = (
 
 
 def load_bundled(
-    name: str, components: int, dim: int | None, count: int | None, rng: np.random.Generator, centred: bool = True
+    name: str,
+    components: int,
+    dim: int | None,
+    count: int | None,
+    rng: np.random.Generator,
+    centred: bool = True,
+    classes: int | None = None,
 ) -> Dataset:
     """A data set that scikit-learn ships, prepared as PREPARATION says; `count` takes a random subset.
 
     `centred` False adds the mean again, transformed like the samples: the spectral method needs independent means.
+    `classes` keeps the samples of the first so many classes only.
 
     Raises
     ------
@@ -65,6 +72,8 @@ def load_bundled(
     loaded = bundled.load()
     x = np.asarray(loaded.data, dtype=np.float64)  # type: ignore[attr-defined]
     labels = np.asarray(loaded.target, dtype=np.int64)  # type: ignore[attr-defined]
+    if classes is not None:
+        x, labels = x[labels < classes], labels[labels < classes]
     if count is not None:
         if not 1 <= count <= len(x):
             raise InputError(f"--samples is {count}; {name} has {len(x)} samples")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from figures import style
 from tgmm.evaluate_command import RESULTS
@@ -61,7 +62,34 @@ def draw(
     axes.plot(own[x], mean, line, marker=mark, color=colour, label=label)
 
 
-def small_print(found: np.ndarray, methods: Sequence[str] = ()) -> str:
-    """How many tasks a point, and how long the trained models were trained."""
-    tasks, seed = found["tasks"][0], found["seed"][0]
-    return f"Means over {tasks} tasks (seed {seed}) with 95 % bootstrap intervals."
+def named(label: str, colour: str, mark: str = "o", line: str = "-") -> tuple[str, str, str, str]:
+    """A trained model's look where several are compared."""
+    return label, colour, line, mark
+
+
+def components_axis(axes: Axes) -> None:
+    """K = 2 ... 5 along, the ℓ2-error up."""
+    axes.set(xlabel="components K", ylabel="ℓ2-error", xticks=[2, 3, 4, 5], yscale="log")
+
+
+def legend(picture: Figure, *axes: Axes, columns: int = 4) -> None:
+    """One legend above all panels, each label once."""
+    found: dict[str, Any] = {}
+    for each in axes:
+        for handle, label in zip(*each.get_legend_handles_labels(), strict=True):
+            found.setdefault(str(label), handle)
+    picture.legend(list(found.values()), list(found), loc="outside upper center", ncols=columns)
+
+
+def small_print(found: np.ndarray) -> str:
+    """How many tasks a point, of what size."""
+    sizes = ", ".join(str(n) for n in np.unique(found["n"]))
+    return (
+        f"Means over {found['tasks'][0]} tasks a point, n = {sizes} samples each (seed {found['seed'][0]}); shaded: "
+        "95 % bootstrap intervals."
+    )
+
+
+def joined(first: np.ndarray, others: np.ndarray, methods: tuple[str, ...]) -> np.ndarray:
+    """Rows of one sweep and, of others on the same tasks, those of some methods."""
+    return np.concatenate([first, others[np.isin(others["method"], methods)]])

@@ -7,7 +7,6 @@ less that of the true mixture.
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures import style, tgmm_results
@@ -63,7 +62,6 @@ def figure() -> Figure:
     for panels, (d, found) in zip(axes, both.items(), strict=True):
         row(panels, found, MODELS[d])
     _titles(axes)
-    first: Axes = axes[1, 0]
-    picture.legend(*first.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    tgmm_results.legend(picture, *axes.ravel())
     style.caption(picture, tgmm_results.small_print(both[2]) + " The spectral method needs K ≤ d.")
     return picture

@@ -75,7 +75,7 @@ def test_trajectory_is_exact_em() -> None:
     start = tasks.samples[:, :3]
     path = trajectory(tasks.samples, start)
     assert list(path) == list(STEPS)
-    for step in (0, 1, 5, 50):
+    for step in (0, 1, 4, 50):
         for index in range(2):
             weights, means = em(tasks.samples[index], np.full(3, 1 / 3), start[index], step)
             assert np.exp(path[step][0][index]) == pytest.approx(weights, rel=1e-9, abs=1e-12)

@@ -16,6 +16,8 @@ COMMANDS = {
     "tasks": "draw tasks and freeze them to a file",
     "compare": "run methods on frozen tasks, side by side",
     "evaluate": "measure every method on the tasks of the experiments",
+    "table": "print the stored results of an experiment",
+    "real": "cluster real data with every method",
     "probe": "fit linear probes for EM's steps on a trained model's layers",
 }
 """Each in a module of its own, tgmm/NAME_command.py, which is loaded only when it is run."""

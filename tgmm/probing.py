@@ -29,7 +29,7 @@ from tgmm.metrics import assign
 from tgmm.model import Tgmm
 from tgmm.tasks import Tasks
 
-STEPS = (0, 1, 2, 3, 5, 10, 20, 50)
+STEPS = (0, 1, 2, 3, 4, 8, 20, 50)
 """Steps of exact EM whose results are probed for."""
 TARGETS = ("responsibilities", "means")
 CONDITION = 1e-10

@@ -1,0 +1,122 @@
+"""`python -m tgmm table` prints what is stored; `python -m tgmm real` measures what its cases say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Command, in_process
+from tgmm_runs import smoke
+
+from constructions.datasets import load_bundled
+from tgmm import config as configs
+from tgmm import evaluate_command, evaluation, real_command
+from tgmm.__main__ import main
+from tgmm.baselines import METHODS
+from tgmm.evaluation import DESIGN
+from tgmm.metrics import clustering_accuracy, log_joint_density
+from tgmm.real_command import CASES, SAMPLES, subsets
+from tgmm.training import MODEL, begin, train
+from theory_checks.sweeps.results import read
+
+GRID = """
+[defaults]
+d = 2
+K = [2, 3]
+n = 13
+perturbation = 0
+separation = 0
+scales = "unit"
+seed = 5
+tasks = 7
+[[sweep]]
+name = "a"
+method = ["em-pruning", "em-samples"]
+[[sweep]]
+name = "b"
+method = "em-pruning"
+n = 17
+"""
+
+
+@pytest.fixture
+def command(capfd: pytest.CaptureFixture[str]) -> Command:
+    return in_process(main, capfd)
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    (tmp_path / "grid.toml").write_text(GRID)
+    path = tmp_path / "results.sqlite"
+    assert evaluate_command.run([str(tmp_path / "grid.toml"), "--results", str(path)]) == 0
+    return path
+
+
+def test_the_table_is_what_is_stored(command: Command, stored: Path) -> None:
+    rows = read(stored, DESIGN).sweep("a")
+    said = command("table", "a", "--results", stored)
+    lines = said.out.splitlines()
+    assert lines[0] == "| l2_error | K = 2 | K = 3 |"
+    assert [line.split("|")[1].strip() for line in lines[2:]] == ["`em-pruning`", "`em-samples`"]
+    for line, method in zip(lines[2:], ("em-pruning", "em-samples"), strict=True):
+        for cell, k in zip(line.split("|")[2:4], (2, 3), strict=True):
+            (row,) = rows[(rows["method"] == method) & (rows["K"] == k)]
+            shown = f"{row['l2_error']:.3f} [{row['l2_error_low']:.3f}, {row['l2_error_high']:.3f}]"
+            assert cell.strip() == shown
+    other = command("table", "a", "b", "--results", stored, "--metric", "clustering_accuracy", "--along", "n")
+    other.assert_refused("has 2 results at n = 13: the sweeps differ in more than n")
+    command("table", "a", "b", "--results", stored).assert_refused("'em-pruning' has 2 results at K = 2")
+
+
+def test_tables_that_will_not_do(command: Command, stored: Path, tmp_path: Path) -> None:
+    command("table", "c", "--results", stored).assert_refused("the results hold no sweep 'c'; they hold a, b")
+    command("table", "a", "--metric", "beauty").assert_refused("--metric is 'beauty'; it must be one of l2_error")
+    command("table", "a", "--along", "d").assert_refused("invalid choice: 'd'")
+    command("table", "a", "--results", tmp_path / "absent").assert_refused("there is no results file")
+
+
+@pytest.mark.parametrize(("name", "classes", "dim"), CASES)
+def test_subsets_are_samples_of_the_first_classes(name: str, classes: int, dim: int) -> None:
+    rng = np.random.default_rng(3)
+    samples, labels = subsets(name, classes, dim, 5, rng)
+    assert samples.shape == (5, SAMPLES, dim)
+    assert set(labels.ravel().tolist()) == set(range(classes))
+    whole = load_bundled(name, classes, dim, None, rng, classes=classes)
+    rows = {tuple(row) for row in whole.samples.tolist()}
+    for one in samples:
+        drawn = {tuple(row) for row in one.tolist()}
+        assert drawn <= rows
+        assert len(drawn) >= SAMPLES - 2  # no sample twice; a few samples of iris are equal
+    assert not np.array_equal(samples[0], samples[1])
+
+
+@pytest.fixture
+def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that is trained for a moment in the place of d2; one case and two quick methods."""
+    directory = tmp_path / "d2"
+    directory.mkdir()
+    train(begin(configs.load(smoke(tmp_path, steps=6)), directory))
+    monkeypatch.setattr(evaluation, "SHIPPED", tmp_path / "none")
+    monkeypatch.setattr(evaluation, "RUNS", tmp_path)
+    monkeypatch.setattr(real_command, "CASES", (("iris", 3, 2),))
+    quick = {name: METHODS[name] for name in ("em-pruning", "spectral")}
+    monkeypatch.setattr(real_command, "METHODS", quick)
+    assert (directory / MODEL).exists()
+
+
+def test_real_data(command: Command, trained: None, tmp_path: Path) -> None:
+    content = command("real", "--subsets", 11, "--json", "-").json
+    assert [(row["method"], row["failed"]) for row in content["rows"]] == [("d2", 0), ("em-pruning", 0)]
+    samples, labels = subsets("iris", 3, 2, 11, np.random.default_rng(0))
+    found = METHODS["em-pruning"](samples, 3, np.random.default_rng([0, 1]))
+    accuracy = clustering_accuracy(labels, log_joint_density(found, samples).argmax(axis=2), 3)
+    assert content["rows"][1]["accuracy"][0] == pytest.approx(accuracy.mean(), rel=1e-12, abs=0)
+    said = command("real", "--subsets", 11, "--json", tmp_path / "r.json")
+    assert f"{accuracy.mean():.4f}" in said.out
+    assert (tmp_path / "r.json").exists()
+
+
+def test_real_data_that_will_not_do(command: Command) -> None:
+    command("real", "--subsets", 1).assert_refused("--subsets is 1; it must lie between 2 and 10000")
+    command("real", "--seed", -1).assert_refused("--seed is -1")

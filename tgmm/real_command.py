@@ -1,0 +1,119 @@
+"""`python -m tgmm real`: trained models and classical methods on data that no mixture has drawn."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from constructions.command_line import Parser, Progress, require_writable, write_all
+from constructions.datasets import PREPARATION, load_bundled
+from constructions.errors import InputError
+from tgmm import bootstrap
+from tgmm.baselines import METHODS, failed
+from tgmm.evaluation import method_of_checkpoint, trained
+from tgmm.metrics import clustering_accuracy, log_joint_density, log_likelihood
+
+CASES = (("iris", 3, 2), ("wine", 3, 2), ("wine", 3, 8), ("digits", 3, 2), ("digits", 3, 8), ("digits", 5, 8))
+"""Data set, classes (the first so many; as many components), and principal components kept (iris has only 4)."""
+SAMPLES = 128
+MODELS = {2: "d2", 8: "d8"}
+
+
+def parser() -> Parser:
+    """All options, each with its default."""
+    p = Parser(
+        prog="python -m tgmm real",
+        description="Cluster random subsets of iris, wine and digits with every method; compare clusters and classes. "
+        "A subset is not drawn anew: the intervals tell how much the choice of the subset matters, no more.",
+        epilog=PREPARATION,
+    )
+    p.add_argument("--subsets", type=int, default=200, metavar="B", help=f"of {SAMPLES} samples each (%(default)s)")
+    p.add_argument("--seed", type=int, default=0, metavar="S", help="seed (%(default)s)")
+    p.add_argument(
+        "--json", metavar="PATH|-", help="write the result as JSON (-: to standard output, and nothing else)"
+    )
+    return p
+
+
+def run(arguments: list[str]) -> int:
+    """Measure; 0 on success."""
+    options = parser().parse_args(arguments)
+    for name, least, most in (("subsets", 2, 10_000), ("seed", 0, 2**63 - 1)):
+        if not least <= getattr(options, name) <= most:
+            raise InputError(f"--{name} is {getattr(options, name)}; it must lie between {least} and {most}")
+    if options.json not in (None, "-"):
+        require_writable(Path(options.json))
+    rows: list[dict[str, Any]] = []
+    with Progress("data set") as progress:
+        for number, (name, classes, dim) in enumerate(CASES, start=1):
+            samples, labels = subsets(name, classes, dim, options.subsets, np.random.default_rng(options.seed))
+            methods: dict[str, Any] = {MODELS[dim]: method_of_checkpoint(trained(MODELS[dim]), dim, classes)}
+            methods |= {key: method for key, method in METHODS.items() if key != "spectral" or classes <= dim}
+            for key, method in methods.items():
+                found = method(samples, classes, np.random.default_rng([options.seed, 1]))
+                joint = log_joint_density(found, samples)
+                usable = ~failed(found)
+                accuracy = clustering_accuracy(labels, joint.argmax(axis=2), classes)
+                rows.append(
+                    {
+                        "data": name,
+                        "classes": classes,
+                        "dim": dim,
+                        "method": key,
+                        "failed": int((~usable).sum()),
+                        "accuracy": _interval(np.where(usable, accuracy, np.nan)),
+                        "log_likelihood": _interval(np.where(usable, log_likelihood(joint), np.nan)),
+                    }
+                )
+            progress(number, len(CASES))
+    text = json.dumps({"subsets": options.subsets, "samples": SAMPLES, "seed": options.seed, "rows": rows}, indent=1)
+    if options.json == "-":
+        sys.stdout.write(text + "\n")
+        return 0
+    if options.json is not None:
+        write_all({Path(options.json): f"{text}\n".encode()})
+    print(_table(rows))
+    return 0
+
+
+def subsets(
+    name: str, classes: int, dim: int, count: int, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "B N d"], Int[np.ndarray, "B N"]]:
+    """Random subsets of SAMPLES samples each, with their classes: principal components, scaled to about unit noise."""
+    data = load_bundled(name, classes, dim, None, rng, classes=classes)
+    if data.labels is None or len(data.samples) < SAMPLES:
+        raise InputError(f"{name} with {classes} classes has {len(data.samples)} samples; {SAMPLES} are needed")
+    chosen = rng.permuted(np.tile(np.arange(len(data.samples)), (count, 1)), axis=1)[:, :SAMPLES]
+    return data.samples[chosen], data.labels[chosen]
+
+
+def _interval(values: Float[np.ndarray, " B"]) -> list[float | None]:
+    found = bootstrap.mean(values)
+    return [None if np.isnan(each) else each for each in (found.value, found.low, found.high)]
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    """Accuracies, a line a method and a column a data set."""
+    cases = list(dict.fromkeys((row["data"], row["classes"], row["dim"]) for row in rows))
+    titles = [f"{name} K={classes} d={dim}" for name, classes, dim in cases]
+    names = list(dict.fromkeys("TGMM" if row["method"] in MODELS.values() else row["method"] for row in rows))
+    width = max(map(len, names))
+    lines = [f"{'accuracy':{width}s}  " + "  ".join(f"{title:>16s}" for title in titles)]
+    for name in names:
+        cells = []
+        for case in cases:
+            own = [
+                row
+                for row in rows
+                if (row["data"], row["classes"], row["dim"]) == case
+                and (row["method"] == name or (name == "TGMM" and row["method"] in MODELS.values()))
+            ]
+            value = own[0]["accuracy"][0] if own else None
+            cells.append("-" if value is None else f"{value:.4f}")
+        lines.append(f"{name:{width}s}  " + "  ".join(f"{cell:>16s}" for cell in cells))
+    return "\n".join(lines)

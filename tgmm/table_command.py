@@ -1,0 +1,64 @@
+"""`python -m tgmm table`: the stored results of an experiment as a table in Markdown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from constructions.command_line import Parser
+from constructions.errors import InputError
+from tgmm.evaluate_command import RESULTS
+from tgmm.evaluation import COLUMNS, DESIGN
+from theory_checks.sweeps import results
+
+AXES = ("K", "n", "perturbation", "separation")
+
+
+def parser() -> Parser:
+    """All options, each with its default."""
+    p = Parser(
+        prog="python -m tgmm table",
+        description="Print what `python -m tgmm evaluate` has stored of some sweeps: a line a method, a column a value "
+        "of the axis, each with its 95 %% interval, in Markdown.",
+    )
+    p.add_argument("sweeps", nargs="+", metavar="SWEEP", help="sweeps of one d, such as rq1-d2")
+    p.add_argument("--metric", default="l2_error", metavar="NAME", help="the metric (%(default)s)")
+    p.add_argument("--along", choices=AXES, default="K", help="the columns (%(default)s)")
+    p.add_argument("--results", type=Path, default=RESULTS, metavar="FILE.sqlite", help="figures/tgmm.sqlite")
+    return p
+
+
+def run(arguments: list[str]) -> int:
+    """Print the table; 0 on success."""
+    options = parser().parse_args(arguments)
+    metrics = [name.removesuffix("_low") for name in COLUMNS if name.endswith("_low")]
+    if options.metric not in metrics:
+        raise InputError(f"--metric is {options.metric!r}; it must be one of {', '.join(metrics)}")
+    stored = results.read(options.results, DESIGN)
+    print(table(np.concatenate([stored.sweep(name) for name in options.sweeps]), options.metric, options.along))
+    return 0
+
+
+def table(rows: np.ndarray, metric: str, along: str) -> str:
+    """The Markdown of the rows' means and intervals; an InputError if a cell of the table would hold several."""
+    values = np.unique(rows[along])
+    lines = [f"| {metric} | " + " | ".join(f"{along} = {value:g}" for value in values) + " |"]
+    lines.append("| --- |" + " --- |" * len(values))
+    for method in dict.fromkeys(rows["method"].tolist()):
+        cells = []
+        for value in values:
+            own = rows[(rows["method"] == method) & (rows[along] == value)]
+            if len(own) > 1:
+                raise InputError(
+                    f"{method!r} has {len(own)} results at {along} = {value:g}: the sweeps differ in more than {along}"
+                )
+            cells.append(_shown(own[0], metric) if len(own) else "–")
+        lines.append(f"| `{method}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _shown(row: np.void, metric: str) -> str:
+    mean, low, high = (float(row[f"{metric}{end}"]) for end in ("", "_low", "_high"))
+    excluded = f" ({row['excluded']} failed)" if row["excluded"] else ""
+    return f"{mean:.3f} [{low:.3f}, {high:.3f}]{excluded}"
