@@ -68,7 +68,9 @@ def restore(checkpoint: Checkpoint, model: Tgmm, optimiser: torch.optim.AdamW) -
         {name.removeprefix(MODEL): t for name, t in checkpoint.tensors.items() if name.startswith(MODEL)}
     )
     for name, parameter in model.named_parameters():
-        state: dict[str, Any] = {moment: checkpoint.tensors[f"{moment}.{name}"].clone() for moment in STATE}
+        state: dict[str, Any] = {
+            moment: checkpoint.tensors[f"{moment}.{name}"].to(parameter.device, copy=True) for moment in STATE
+        }
         optimiser.state[parameter] = {"step": torch.tensor(float(checkpoint.step)), **state}
 
 

@@ -133,7 +133,6 @@ def begin(config: Config, directory: Path, workers: Workers = ALONE) -> Run:
         found = checkpoints.read(directory / TRAINING, training=True)
         _require_same(found.config, config, directory)
         checkpoints.restore(found, model, optimiser)
-        optimiser.load_state_dict(optimiser.state_dict())  # moves the moments to the parameters' device
         run.step, run.seconds = found.step, found.seconds
     return run
 

@@ -72,22 +72,24 @@ class Workers:
             raise InputError(f"batch is {batch}; it must be a multiple of the number of processes, {self.count}")
 
     def add(self, model: nn.Module, parts: Loss) -> Loss:
-        """Replace the gradients by their sums over the processes; the sums of the losses (one entry each).
+        """Sum the gradients and the losses over the processes, in one message; the sums of the losses.
 
-        A parameter that has no gradient in any process, that of a read-out whose K no task of the batch has, remains
-        without, and the optimiser passes it over, as it does with one process.
+        A read-out whose K no task has gets the gradient 0 and so makes every step of the optimiser, as checkpoints
+        assume, which know one number of steps.
         """
+        gradients: list[Tensor] = []
+        for parameter in model.parameters():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            gradients.append(parameter.grad)
         if self.count == 1:
             return parts
-        parameters = list(model.parameters())
-        zeros = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        present = torch.tensor([float(p.grad is not None) for p in parameters], device=self.device)
         losses = torch.cat([parts.means, parts.weights, parts.scales]).detach()
-        pieces = [losses, present, *(gradient.flatten() for gradient in zeros)]
+        pieces = [losses, *(gradient.flatten() for gradient in gradients)]
         summed: Tensor = self.accelerator.reduce(torch.cat(pieces), "sum")
-        losses, present, *gradients = summed.split([len(piece) for piece in pieces])
-        for parameter, holders, gradient in zip(parameters, present.tolist(), gradients, strict=True):
-            parameter.grad = gradient.view_as(parameter) if holders else None
+        losses, *sums = summed.split([len(piece) for piece in pieces])
+        for gradient, total in zip(gradients, sums, strict=True):
+            gradient.copy_(total.view_as(gradient))
         return Loss(*losses.split(1))
 
     def leave(self) -> None:
