@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo test lint types unit checks certify report sweep figures bench clean
+.PHONY: demo test lint types unit checks certify report sweep tgmm figures bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m constructions.em_transformer --layers 6
@@ -36,6 +36,17 @@ sweep: $(VENV)/installed
 	$(BIN)/python -m theory_checks.sweeps --only calibration --jobs 2
 	$(BIN)/python -m theory_checks.calibration
 	$(BIN)/python -m theory_checks.sweeps --jobs 2
+
+# The models of the experiments, one after the other: some hours; each goes on where it was. Then all measurements.
+MODELS := base-d2 base-d8 n32-d8 n64-d8 width32-d8 width128-d8 layers2-d8 layers8-d8 anisotropic-d2 anisotropic-d8 \
+	sorted-d2 gpt2-d8 mamba2-d8
+
+tgmm: $(VENV)/installed
+	for model in $(MODELS); do $(BIN)/python -m tgmm train --config tgmm/configs/$$model.toml || exit 1; done
+	$(BIN)/python -m tgmm evaluate --jobs 2
+	$(BIN)/python -m tgmm probe --json figures/tgmm_probes.json
+	$(BIN)/python -m tgmm real --json figures/tgmm_real.json
+	$(BIN)/python -m tgmm warm_start --out figures/warm_start.json
 
 figures: $(VENV)/installed
 	$(BIN)/python -m figures

@@ -33,6 +33,7 @@ from figures import (
     theorem_f2,
     theorem_f6,
     theorem_g8,
+    warm_start,
 )
 
 HERE = Path(__file__).parent
@@ -57,6 +58,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "remark_g3": remark_g3.figure,
     "tensor_power": tensor_power.figure,
     "gradient_step": gradient_step.figure,
+    "warm_start": warm_start.figure,
 }
 
 

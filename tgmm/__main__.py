@@ -17,6 +17,7 @@ COMMANDS = {
     "compare": "run methods on frozen tasks, side by side",
     "evaluate": "measure every method on the tasks of the experiments",
     "table": "print the stored results of an experiment",
+    "warm_start": "train the EM construction's weights further, and random ones",
     "real": "cluster real data with every method",
     "probe": "fit linear probes for EM's steps on a trained model's layers",
 }

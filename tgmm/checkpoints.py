@@ -18,6 +18,8 @@ from tgmm import config as configs
 from tgmm.config import Config
 from tgmm.model import Tgmm
 
+SHIPPED = Path(__file__).parent / "shipped"
+"""Trained models that come with the package, d2.safetensors for d = 2."""
 FORMAT = "tgmm checkpoint 1"
 KEY = "tgmm"
 """One metadata key, since with more of them the bytes of a file are not determined."""
@@ -45,8 +47,7 @@ class Checkpoint:
 
     def model(self) -> Tgmm:
         """The model, in evaluation mode."""
-        with torch.device("meta"):
-            model = configs.build(self.config)
+        model = _untrained(self.config)
         model.load_state_dict(
             {name.removeprefix(MODEL): t for name, t in self.tensors.items() if name.startswith(MODEL)}, assign=True
         )
@@ -111,8 +112,7 @@ def _entry(told: str, metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _require_tensors(told: str, checkpoint: Checkpoint, training: bool) -> None:
-    with torch.device("meta"):
-        model = configs.build(checkpoint.config)
+    model = _untrained(checkpoint.config)
     wanted = {MODEL + name: tensor.shape for name, tensor in model.state_dict().items()}
     if training:
         wanted |= {f"{moment}.{name}": p.shape for name, p in model.named_parameters() for moment in STATE}
@@ -124,3 +124,9 @@ def _require_tensors(told: str, checkpoint: Checkpoint, training: bool) -> None:
             raise InputError(f"{told}: {name!r} has shape {tuple(found.shape)}; {tuple(shape)} is needed")
         if not bool(found.isfinite().all()):
             raise InputError(f"{told}: {name!r} holds numbers that are not finite")
+
+
+def _untrained(config: Config) -> Tgmm:
+    """A model of these shapes, at no cost to torch's generator; the device "meta" would take a second to load."""
+    with torch.random.fork_rng(devices=[]):
+        return configs.build(config)

@@ -15,13 +15,12 @@ from constructions.command_line import Parser, require_writable, write_all
 from constructions.errors import InputError
 from constructions.sample_files import read_samples
 from tgmm import checkpoints
-from tgmm.checkpoints import Checkpoint
+from tgmm.checkpoints import SHIPPED, Checkpoint
 from tgmm.estimation import estimate
 from tgmm.metrics import log_joint_density, log_likelihood
 from tgmm.mixtures import Mixtures
 from tgmm.tasks import TaskDistribution
 
-SHIPPED = Path(__file__).parent / "shipped"
 REACH = 5.0
 """Standard deviations of the noise beyond which no sample of a training task lies (3e-7 of a coordinate's tails)."""
 UNIT = 0.5, 2.0

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from constructions.errors import InputError
 from tgmm import bootstrap, checkpoints
 from tgmm.baselines import ANISOTROPIC_METHODS, METHODS, em, failed
+from tgmm.checkpoints import SHIPPED
 from tgmm.estimation import estimate
 from tgmm.metrics import align, l2_error, score
 from tgmm.mixtures import Mixtures
@@ -24,7 +25,7 @@ from tgmm.tasks import TaskDistribution, TaskSet
 from theory_checks.sweeps.grid import Design
 
 HERE = Path(__file__).parent
-CONFIGS, SHIPPED, RUNS = HERE / "configs", HERE / "shipped", Path("runs")
+CONFIGS, RUNS = HERE / "configs", Path("runs")
 ORACLE = "em-truth"
 """EM to convergence from the true parameters: what is left is the statistical error."""
 SCALES = ("unit", "diagonal")

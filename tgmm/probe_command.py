@@ -12,6 +12,7 @@ import numpy as np
 from constructions.command_line import Parser, Progress, require_writable, write_all
 from constructions.errors import InputError
 from tgmm import checkpoints
+from tgmm.checkpoints import SHIPPED
 from tgmm.probing import STEPS, TARGETS, Probe, observe_construction, observe_model, probes
 from tgmm.tasks import TaskDistribution, draw
 
@@ -25,7 +26,13 @@ def parser() -> Parser:
         description="Fit linear probes for the responsibilities and the current means of exact EM on every layer of a "
         "trained model, and on the hand-built EM transformer, which is known to hold them.",
     )
-    p.add_argument("--checkpoint", type=Path, required=True, metavar="PATH", help="a trained model")
+    p.add_argument(
+        "--checkpoint",
+        type=Path,
+        default=SHIPPED / "d2.safetensors",
+        metavar="PATH",
+        help="a trained model (d2, shipped)",
+    )
     p.add_argument("--components", type=int, default=3, metavar="K", help="of the tasks (%(default)s)")
     p.add_argument(
         "--tasks", type=int, default=500, metavar="B", help="tasks to fit on; half as many judge (%(default)s)"
