@@ -27,6 +27,7 @@ from figures import (
     style,
     tensor_power,
     tensor_rounding,
+    tgmm_probes,
     theorem_f1_errors,
     theorem_f1_plateau,
     theorem_f1_rate,
@@ -58,6 +59,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "remark_g3": remark_g3.figure,
     "tensor_power": tensor_power.figure,
     "gradient_step": gradient_step.figure,
+    "tgmm_probes": tgmm_probes.figure,
     "warm_start": warm_start.figure,
 }
 

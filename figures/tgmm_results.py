@@ -24,6 +24,7 @@ LOOKS = {
     "adam": ("Adam", style.PURPLE, "-", "X"),
     "spectral": ("spectral", style.PURPLE, "--", "*"),
     "em-transformer-10": ("EM transformer, L = 10", style.SKY, "--", "<"),
+    "sample-mean": ("sample mean", style.BLACK, ":", "_"),
     "em-transformer-50": ("EM transformer, L = 50", style.SKY, "-", ">"),
 }
 """Label, colour, line and mark of the classical methods."""

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from figures import style, tgmm_results
 
-METHODS = ("em-truth", "em-normal", "em-kmeans++", "em-best-of-10", "spectral")
+METHODS = ("em-truth", "em-normal", "em-kmeans++", "em-best-of-10", "spectral", "sample-mean")
 MODELS = {2: "d2", 8: "base-d8"}
 
 

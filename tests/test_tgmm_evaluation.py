@@ -15,7 +15,7 @@ from constructions.algorithms.sampling import Mixture
 from constructions.errors import InputError
 from tgmm import config as configs
 from tgmm import evaluate_command, evaluation
-from tgmm.evaluation import COLUMNS, DESIGN, ORACLE, Cell, digest, measure
+from tgmm.evaluation import COLUMNS, DESIGN, ORACLE, TRIVIAL, Cell, digest, measure
 from tgmm.tasks import TaskSet
 from tgmm.training import MODEL, begin, train
 from theory_checks.sweeps.grid import load, parse
@@ -70,6 +70,15 @@ def test_the_oracle_starts_from_the_truth() -> None:
     assert row["l2_error"] == pytest.approx(np.mean(errors), rel=1e-5, abs=0)
     (other,) = measure(CELL)
     assert other["oracle_distance"] > 0
+
+
+def test_the_trivial_estimate() -> None:
+    """Every mean at the sample's: (1/K) Σ_k ‖x̄ − μ_k‖²/d + (1/K − π_k)²."""
+    (row,) = measure(changed(CELL, method=TRIVIAL, K=2))
+    tasks = TaskSet.drawn(changed(CELL, K=2).distribution, 13, 5).tasks
+    off = tasks.samples.mean(axis=1, keepdims=True) - tasks.truth.means
+    expected = (off**2).mean() + ((0.5 - tasks.truth.weights) ** 2).mean()
+    assert row["l2_error"] == pytest.approx(expected, rel=1e-12, abs=0)
 
 
 def test_methods_meet_the_same_tasks() -> None:

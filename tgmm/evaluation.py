@@ -28,6 +28,8 @@ HERE = Path(__file__).parent
 CONFIGS, RUNS = HERE / "configs", Path("runs")
 ORACLE = "em-truth"
 """EM to convergence from the true parameters: what is left is the statistical error."""
+TRIVIAL = "sample-mean"
+"""The sample's mean for every component: where means are close, few methods are better."""
 SCALES = ("unit", "diagonal")
 Method = Callable[[Float[np.ndarray, "B N d"], int, np.random.Generator], Mixtures]
 
@@ -95,7 +97,7 @@ def _cell(name: str, values: dict[str, Any]) -> Cell:
 DESIGN = Design(
     Cell,
     _cell,
-    choices={"method": (*METHODS, ORACLE, *trained_models()), "scales": SCALES},
+    choices={"method": (*METHODS, ORACLE, TRIVIAL, *trained_models()), "scales": SCALES},
     integers={
         "d": (1, 4096),
         "K": (1, 64),
@@ -174,12 +176,20 @@ def from_truth(samples: Float[np.ndarray, "B N d"], truth: Mixtures, anisotropic
     return em.mixtures(em.iterate(samples, start, step, em.CHANGE, em.STEPS))
 
 
+def sample_mean(samples: Float[np.ndarray, "B N d"], components: int, rng: np.random.Generator) -> Mixtures:
+    """(1/N) Σ_i x_i for every mean, and equal weights."""
+    means = np.repeat(samples.mean(axis=1, keepdims=True), components, axis=1)
+    return Mixtures.isotropic(np.full(means.shape[:2], 1 / components), means)
+
+
 def _method(cell: Cell) -> Method:
     """What estimates: the registered method, the oracle, or the trained model."""
     anisotropic = cell.scales == "diagonal"
     if cell.method == ORACLE:
         truth = _drawn(cell.distribution, cell.tasks, cell.seed).tasks.truth
         return lambda samples, k, rng: from_truth(samples, truth, anisotropic)
+    if cell.method == TRIVIAL:
+        return sample_mean
     known = ANISOTROPIC_METHODS if anisotropic else METHODS
     if cell.method in known:
         return known[cell.method]
