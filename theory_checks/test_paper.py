@@ -13,7 +13,7 @@ NOTHING = (
         "remark-1",
         "section 3.2",
         "Remark 1",
-        "An interpretation of the paper's experiments, whose networks are not to be had; row tgmm-below-em is of one of ours.",
+        "Interprets the paper's experiments, whose networks are not to be had; row tgmm-below-em is of one of ours.",
     ),
     (
         "assumption-a1",
