@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import Command, in_process
 
 from constructions.algorithms.em import em_step
 from constructions.algorithms.sampling import Mixture
@@ -14,7 +15,6 @@ from constructions.em_class import TaskClass, split_tolerance
 from constructions.em_transformer import EmTransformer, build, encode
 from constructions.em_transformer import read_out as exact_read_out
 from constructions.transformer import Transformer
-from tests.conftest import Command, in_process
 from tgmm import warm_start_command, warm_start_training
 from tgmm.__main__ import main
 from tgmm.mixtures import Mixtures
