@@ -93,9 +93,9 @@ def read(path: Path, training: bool = False) -> Checkpoint:
     except (SafetensorError, OSError) as error:
         raise InputError(f"{told} is damaged or no checkpoint: {str(error).splitlines()[0]}") from error
     try:
-        config = configs.parse(entry["config"])
+        config = configs.parse(dict(entry["config"]))
         checkpoint = Checkpoint(config, int(entry["step"]), float(entry["seconds"]), tensors)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
         raise InputError(f"{told} does not describe its model: {error}") from error
     _require_tensors(told, checkpoint, training)
     return checkpoint
@@ -122,8 +122,13 @@ def _require_tensors(told: str, checkpoint: Checkpoint, training: bool) -> None:
             raise InputError(f"{told} lacks the tensor {name!r}")
         if found.shape != shape:
             raise InputError(f"{told}: {name!r} has shape {tuple(found.shape)}; {tuple(shape)} is needed")
+        if found.dtype != torch.float32:
+            raise InputError(f"{told}: {name!r} holds {found.dtype}; torch.float32 is needed")
         if not bool(found.isfinite().all()):
             raise InputError(f"{told}: {name!r} holds numbers that are not finite")
+    unknown = [name for name in checkpoint.tensors if name.startswith(MODEL) and name not in wanted]
+    if unknown:
+        raise InputError(f"{told} holds the tensor {unknown[0]!r}, which its model has not")
 
 
 def _untrained(config: Config) -> Tgmm:

@@ -14,8 +14,10 @@ from constructions.command_line import Parser, Progress, require_writable, write
 from constructions.errors import InputError
 from tgmm import bootstrap, tasks
 from tgmm.baselines import ANISOTROPIC_METHODS, METHODS, Method, failed
+from tgmm.bootstrap import Interval
 from tgmm.evaluation import method_of_checkpoint
 from tgmm.metrics import score
+from tgmm.probing import shared_components
 from tgmm.tasks import TaskDistribution
 
 SHOWN = {
@@ -52,7 +54,7 @@ def run(arguments: list[str]) -> int:
         require_writable(Path(options.json))
     drawn = tasks.read(options.tasks)
     held = drawn.tasks
-    components = int(held.components[0])
+    components = shared_components(held)
     known = applicable(drawn.distribution, components)
     for name in options.methods or []:
         if name not in known:
@@ -71,11 +73,8 @@ def run(arguments: list[str]) -> int:
             scores = score(found, held)
             metrics = {metric: bootstrap.mean(getattr(scores, metric)) for metric in SHOWN}
             rows.append({"method": name, "seconds": seconds, "failed": int(failed(found).sum()), "metrics": metrics})
-    content = [
-        row | {"metrics": {name: [each.value, each.low, each.high] for name, each in row["metrics"].items()}}
-        for row in rows
-    ]
-    text = json.dumps(content, indent=2) + "\n"
+    content = [row | {"metrics": {name: _finite(each) for name, each in row["metrics"].items()}} for row in rows]
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     if options.json == "-":
         sys.stdout.write(text)
         return 0
@@ -89,6 +88,11 @@ def applicable(distribution: TaskDistribution, components: int) -> dict[str, Met
     """The classical methods for tasks of this distribution: with scales where it has them, spectral where K ≤ d."""
     known = ANISOTROPIC_METHODS if distribution.anisotropic else METHODS
     return {name: method for name, method in known.items() if name != "spectral" or components <= distribution.dim}
+
+
+def _finite(interval: Interval) -> list[float | None]:
+    """Value and ends; null, as JSON has no NaN, where there is none."""
+    return [each if np.isfinite(each) else None for each in (interval.value, interval.low, interval.high)]
 
 
 def _table(rows: list[dict[str, Any]], count: int) -> str:

@@ -112,8 +112,6 @@ class Config:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
-        if self.tasks.dim + self.model.embedding == 0:
-            raise InputError("dim and embedding are both 0; a sample must have coordinates")
         if self.model.backbone == "gpt2" and self.tasks.samples[1] > self.model.positions:
             raise InputError(f"positions is {self.model.positions}; it must be at least n, {self.tasks.samples[1]}")
 
@@ -189,7 +187,10 @@ def _value(key: str, value: Any, hint: Any) -> Any:
         return value
     if isinstance(value, bool) or not isinstance(value, int | float if hint is float else int):
         raise InputError(f"{told}; it must be {'a number' if hint is float else 'an integer'}")
-    return hint(value)
+    try:
+        return hint(value)
+    except OverflowError as error:
+        raise InputError(f"{told[:40]}…; it must be a number that float64 holds") from error
 
 
 def build(config: Config) -> Tgmm:

@@ -56,6 +56,11 @@ def run(arguments: list[str]) -> int:
     checkpoint = checkpoints.read(path)
     _require_task(checkpoint, samples, options.components, path)
     found = estimate(checkpoint.model(), samples[None], options.components)
+    if not (np.isfinite(found.means).all() and np.isfinite(found.weights).all()):
+        raise InputError(
+            f"the model's estimate is not finite: a sample has an entry of size {np.abs(samples).max():.3g}, far from "
+            f"the means that it was trained on, within ±{checkpoint.config.tasks.mean_range:g}"
+        )
     warnings = outside(checkpoint.config.tasks, samples) + strange_noise(found, samples)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)

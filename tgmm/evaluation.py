@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ class Cell:
 
     def __str__(self) -> str:
         """What tells it from others, on one line."""
-        return f"{self.sweep}: {self.method}, d {self.d}, K {self.K}, n {self.n}, {self.tasks} tasks"
+        return ", ".join(f"{name} {value}" for name, value in asdict(self).items())
 
     @property
     def replications(self) -> int:
@@ -193,7 +193,13 @@ def _method(cell: Cell) -> Method:
     known = ANISOTROPIC_METHODS if anisotropic else METHODS
     if cell.method in known:
         return known[cell.method]
-    return method_of_checkpoint(trained(cell.method), cell.d, cell.K)
+    path = trained(cell.method)
+    found = checkpoints.read(path)
+    if found.step < found.config.training.steps:
+        raise InputError(
+            f"the model {str(path)!r} is not trained to the end: step {found.step} of {found.config.training.steps}"
+        )
+    return method_of_checkpoint(path, cell.d, cell.K)
 
 
 def method_of_checkpoint(path: Path, dim: int, components: int) -> Method:
@@ -210,11 +216,24 @@ def method_of_checkpoint(path: Path, dim: int, components: int) -> Method:
     return lambda samples, k, rng: estimate(model, samples, k)
 
 
+def require_current(rows: np.ndarray) -> None:
+    """Refuse results of a checkpoint that has been trained anew since; one that is not there cannot be asked."""
+    for name in set(rows["method"].tolist()) & set(trained_models()):
+        try:
+            now = digest(trained(name))
+        except InputError:
+            continue
+        if (rows["checkpoint"][rows["method"] == name] != now).any():
+            raise InputError(
+                f"the results of {name!r} are of another checkpoint than {str(trained(name))!r}: delete them"
+            )
+
+
 def trained(name: str) -> Path:
     """The checkpoint of a trained model: shipped, or in the directory of its run."""
     for path in (SHIPPED / f"{name}.safetensors", RUNS / name / "model.safetensors"):
         if path.exists():
             return path
     raise InputError(
-        f"the model {name!r} is not trained: `python -m tgmm train --config {CONFIGS.name}/{name}.toml` trains it"
+        f"the model {name!r} is not trained: `python -m tgmm train --config tgmm/configs/{name}.toml` trains it"
     )

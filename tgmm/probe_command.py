@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from constructions.errors import InputError
 from tgmm import checkpoints
 from tgmm.checkpoints import SHIPPED
 from tgmm.probing import STEPS, TARGETS, Probe, observe_construction, observe_model, probes
-from tgmm.tasks import TaskDistribution, draw
+from tgmm.tasks import draw
 
 LARGEST_TASKS = 2000
 
@@ -63,7 +64,12 @@ def run(arguments: list[str]) -> int:
             f"{', '.join(map(str, learnt.components))}"
         )
     most = learnt.samples[1]
-    distribution = TaskDistribution(dim=learnt.dim, components=(options.components,), samples=(most, most))
+    if not 2 <= options.components <= most or learnt.anisotropic:
+        raise InputError(
+            f"--components is {options.components}, of {most} samples, anisotropic: {learnt.anisotropic}; probes need "
+            "2 <= K <= n and unit scales"
+        )
+    distribution = replace(learnt, components=(options.components,), samples=(most, most))
     rng = np.random.default_rng(options.seed)
     parts = draw(distribution, options.tasks, rng), draw(distribution, options.tasks // 2, rng)
     model = checkpoint.model()

@@ -48,11 +48,12 @@ def run(arguments: list[str]) -> int:
             raise InputError(f"--{name} is {getattr(options, name)}; it must lie between {least} and {most}")
     if options.json not in (None, "-"):
         require_writable(Path(options.json))
+    models = {case: method_of_checkpoint(trained(MODELS[case[2]]), case[2], case[1]) for case in CASES}
     rows: list[dict[str, Any]] = []
     with Progress("data set") as progress:
         for number, (name, classes, dim) in enumerate(CASES, start=1):
             samples, labels = subsets(name, classes, dim, options.subsets, np.random.default_rng(options.seed))
-            methods: dict[str, Any] = {MODELS[dim]: method_of_checkpoint(trained(MODELS[dim]), dim, classes)}
+            methods: dict[str, Any] = {MODELS[dim]: models[name, classes, dim]}
             methods |= {key: method for key, method in METHODS.items() if key != "spectral" or classes <= dim}
             for key, method in methods.items():
                 found = method(samples, classes, np.random.default_rng([options.seed, 1]))

@@ -9,7 +9,7 @@ import numpy as np
 from constructions.command_line import Parser
 from constructions.errors import InputError
 from tgmm.evaluate_command import RESULTS
-from tgmm.evaluation import COLUMNS, DESIGN
+from tgmm.evaluation import COLUMNS, DESIGN, require_current
 from theory_checks.sweeps import results
 
 AXES = ("K", "n", "perturbation", "separation")
@@ -36,7 +36,11 @@ def run(arguments: list[str]) -> int:
     if options.metric not in metrics:
         raise InputError(f"--metric is {options.metric!r}; it must be one of {', '.join(metrics)}")
     stored = results.read(options.results, DESIGN)
-    print(table(np.concatenate([stored.sweep(name) for name in options.sweeps]), options.metric, options.along))
+    rows = np.concatenate([stored.sweep(name) for name in dict.fromkeys(options.sweeps)])
+    if len(np.unique(rows["d"])) > 1:
+        raise InputError(f"the sweeps have d = {', '.join(map(str, np.unique(rows['d'])))}; a table is of one")
+    require_current(rows)
+    print(table(rows, options.metric, options.along))
     return 0
 
 

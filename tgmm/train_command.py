@@ -80,9 +80,13 @@ def _train(config: Config, directory: Path, workers: Workers) -> int:
 def _prepare(directory: Path) -> None:
     if directory.exists() and not directory.is_dir():
         raise InputError(f"--out is {str(directory)!r}, which is not a directory")
-    if directory == Path("runs") / directory.name:
-        Path("runs").mkdir(exist_ok=True)
-    require_writable(directory / TRAINING if directory.exists() else directory)
+    if directory == Path("runs") / directory.name and not directory.parent.exists():
+        require_writable(directory.parent)
+        directory.parent.mkdir()
+    for path in (
+        [directory / name for name in (TRAINING, MODEL, METRICS, CONFIG)] if directory.exists() else [directory]
+    ):
+        require_writable(path)
     directory.mkdir(exist_ok=True)
 
 

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import cos, pi
+from math import cos, inf, pi
 from pathlib import Path
 
 import numpy as np
@@ -109,8 +109,8 @@ class Run:
         captured = checkpoints.capture(self.config, self.model, self.optimiser, self.step, self.seconds)
         write_all(
             {
+                self.directory / MODEL: captured.serialise(training=False),  # first: a run that is done has its model
                 self.directory / TRAINING: captured.serialise(training=True),
-                self.directory / MODEL: captured.serialise(training=False),
             }
         )
 
@@ -201,10 +201,21 @@ def train(run: Run, report: Callable[[Line], None] = lambda line: None) -> None:
 
 def _keep_lines(metrics: Path, step: int) -> None:
     """Drop what was measured after the checkpoint of this step: it is measured again."""
-    if metrics.exists():
-        lines = metrics.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-        write_all({metrics: "".join(f"{line}\n" for line in kept).encode()})
+    if not metrics.exists():
+        return
+    try:
+        lines = metrics.read_bytes().splitlines(keepends=True)
+    except OSError as error:
+        raise InputError(f"{str(metrics)!r} cannot be read: {error.strerror}") from error
+    write_all({metrics: b"".join(line for line in lines if _step(line) <= step)})
+
+
+def _step(line: bytes) -> float:
+    """Of a line of metrics; infinite if it was not written whole."""
+    try:
+        return int(json.loads(line)["step"]) if line.endswith(b"\n") else inf
+    except (ValueError, LookupError, TypeError):
+        return inf
 
 
 def _append(metrics: Path, line: Line) -> None:
