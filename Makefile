@@ -42,6 +42,7 @@ MODELS := base-d2 base-d8 n32-d8 n64-d8 width32-d8 width128-d8 layers2-d8 layers
 	sorted-d2 gpt2-d8 mamba2-d8
 
 tgmm: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,hf]' -c constraints.txt
 	for model in $(MODELS); do $(BIN)/python -m tgmm train --config tgmm/configs/$$model.toml || exit 1; done
 	$(BIN)/python -m tgmm evaluate --jobs 2
 	$(BIN)/python -m tgmm probe --json figures/tgmm_probes.json

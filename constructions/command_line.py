@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from constructions.errors import InputError
 
@@ -30,11 +31,10 @@ def run_command(body: Callable[[], int]) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except MemoryError:
-        print(
-            "error: this run needs more memory than there is; use fewer samples or a smaller class",
-            file=sys.stderr,
-        )
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "tried to allocate" not in str(error).lower():  # as torch says it
+            raise
+        print("error: this run needs more memory than there is; use fewer samples or a smaller class", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
@@ -89,6 +89,36 @@ def require_writable(path: Path) -> None:
         raise InputError(f"{str(path)!r} cannot be written: there is no directory {str(parent)!r}")
     if not os.access(parent, os.W_OK):
         raise InputError(f"{str(path)!r} cannot be written: the directory {str(parent)!r} is not writable")
+
+
+def add_json_option(parser: Parser, what: str) -> None:
+    """`--json PATH|-`, whose path is known to be writable as soon as it is parsed."""
+
+    def destination(text: str) -> str:
+        try:
+            if text != "-":
+                require_writable(Path(text))
+        except InputError as error:  # a ValueError, of which argparse would not tell the reason
+            raise argparse.ArgumentTypeError(str(error)) from error
+        return text
+
+    parser.add_argument(
+        "--json",
+        type=destination,
+        metavar="PATH|-",
+        help=f"write {what} as JSON (-: to standard output, and nothing else there)",
+    )
+
+
+def answer(content: Any, text: str, destination: str | None) -> None:
+    """Print the text, and write the content as JSON where `--json` says; to standard output it goes alone."""
+    encoded = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    if destination == "-":
+        sys.stdout.write(encoded)
+        return
+    if destination is not None:
+        write_all({Path(destination): encoded.encode()})
+    print(text)
 
 
 def write_all(files: Mapping[Path, bytes]) -> None:

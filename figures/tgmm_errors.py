@@ -9,9 +9,9 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from figures import style, tgmm_results
+from tgmm.evaluation import MODELS
 
 METHODS = ("em-normal", "em-kmeans++", "em-best-of-10", "em-transformer-50")
-MODELS = {2: "d2", 8: "base-d8"}
 
 
 @style.styled

@@ -9,9 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from constructions.errors import InputError
 from figures import style
 from tgmm.evaluate_command import RESULTS
-from tgmm.evaluation import DESIGN
+from tgmm.evaluation import DESIGN, require_current
 from theory_checks.sweeps import results
 
 LOOKS = {
@@ -39,7 +40,9 @@ def stored() -> results.Results:
 
 def rows(*sweeps: str) -> np.ndarray:
     """The rows of some sweeps together."""
-    return np.concatenate([stored().sweep(name) for name in sweeps])
+    found = np.concatenate([stored().sweep(name) for name in sweeps])
+    require_current(found)
+    return found
 
 
 def look(method: str) -> tuple[str, str, str, str]:
@@ -57,6 +60,10 @@ def draw(
 ) -> None:
     """A method's mean of a metric along one key of the cells, with its 95 % intervals."""
     own = np.sort(found[found["method"] == method], order=x)
+    if not len(own):
+        raise InputError(
+            f"the sweep {str(found['sweep'][0])!r} has no results of {method!r}: `python -m tgmm evaluate` adds them"
+        )
     label, colour, line, mark = named or look(method)
     mean, low, high = (own[f"{metric}{end}"] for end in ("", "_low", "_high"))
     axes.fill_between(own[x], low, high, color=colour, alpha=0.15, linewidth=0)

@@ -13,7 +13,7 @@ SIZES = {
 }
 SHIFTED = {
     "rq2-shift-d2": ("d2", "em-truth", "em-normal", "em-kmeans++"),
-    "rq2-shift-d8": ("base-d8", "em-truth", "em-normal", "em-kmeans++", "spectral"),
+    "rq2-shift-d8": ("d8", "em-truth", "em-normal", "em-kmeans++", "spectral"),
 }
 
 

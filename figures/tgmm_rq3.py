@@ -19,9 +19,7 @@ def figure() -> Figure:
     """Flexibility of the trained model (RQ3): backbones, anisotropic mixtures."""
     picture = style.new_figure(2.9)
     axes = picture.subplots(1, 3)
-    found = tgmm_results.joined(
-        tgmm_results.rows("rq3-backbone"), tgmm_results.rows("rq1-d8"), ("base-d8", "em-kmeans++")
-    )
+    found = tgmm_results.joined(tgmm_results.rows("rq3-backbone"), tgmm_results.rows("rq1-d8"), ("em-kmeans++",))
     for method, own in BACKBONES.items():
         tgmm_results.draw(axes[0], found, method, "K", named=own)
     tgmm_results.draw(axes[0], found, "em-kmeans++", "K")

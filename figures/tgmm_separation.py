@@ -5,9 +5,9 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from figures import style, tgmm_results
+from tgmm.evaluation import MODELS
 
-METHODS = ("em-truth", "em-normal", "em-kmeans++", "em-best-of-10", "spectral", "sample-mean")
-MODELS = {2: "d2", 8: "base-d8"}
+METHODS = ("em-truth", "em-normal", "em-kmeans++", "em-best-of-10", "sample-mean")
 
 
 @style.styled
@@ -17,7 +17,7 @@ def figure() -> Figure:
     axes = picture.subplots(1, 2)
     for letter, panel, (d, model) in zip("ab", axes, MODELS.items(), strict=True):
         found = tgmm_results.rows(f"separation-d{d}")
-        for method in (*METHODS, model):
+        for method in (*METHODS, *(("spectral",) if d >= 3 else ()), model):  # it needs K <= d
             tgmm_results.draw(panel, found, method, "separation")
         panel.set(xscale="log", yscale="log", xlabel="separation R", ylabel="ℓ2-error")
         style.plain_ticks(panel.xaxis, [0.5, 1, 1.5, 2, 3, 4])

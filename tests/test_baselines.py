@@ -30,7 +30,7 @@ def separated(anisotropic=False, count=5, dim=3, k=2, samples=101):
 
 
 def test_the_names():
-    em_names = {"em-normal", "em-samples", "em-kmeans++", "em-best-of-10"}
+    em_names = {"em-normal", "em-samples", "em-kmeans++", *(f"em-best-of-{runs}" for runs in (3, 10, 30))}
     others = {"em-pruning", "adam", "spectral", "em-transformer-10", "em-transformer-50"}
     assert set(METHODS) == em_names | others
     assert set(ANISOTROPIC_METHODS) == em_names | {"adam"}
@@ -40,7 +40,10 @@ def test_the_names():
             "em-normal": {"starts": starts.standard_normal, "step": step, "restarts": 1},
             "em-samples": {"starts": starts.distinct_samples, "step": step, "restarts": 1},
             "em-kmeans++": {"starts": starts.kmeans_plus_plus, "step": step, "restarts": 1},
-            "em-best-of-10": {"starts": starts.kmeans_plus_plus, "step": step, "restarts": 10},
+            **{
+                f"em-best-of-{runs}": {"starts": starts.kmeans_plus_plus, "step": step, "restarts": runs}
+                for runs in (3, 10, 30)
+            },
         }
     assert (em.CHANGE, em.STEPS) == (1e-8, 500)
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from constructions.command_line import Parser, Progress, require_writable, run_command, write_all
 from constructions.errors import InputError
@@ -24,8 +25,14 @@ def test_exit_codes(capsys):
     assert capsys.readouterr() == ("", "error: K is 3; it must be 2\n")
     assert run_command(failing(MemoryError())) == 2
     assert capsys.readouterr().err.startswith("error: this run needs more memory")
-    with pytest.raises(ZeroDivisionError):  # a bug is not bad input
-        run_command(failing(ZeroDivisionError()))
+    for bug in (ZeroDivisionError(), RuntimeError("shapes cannot be multiplied")):  # no bad input
+        with pytest.raises(type(bug)):
+            run_command(failing(bug))
+
+
+def test_memory_that_torch_cannot_have(capsys):
+    assert run_command(lambda: len(torch.empty(2**57, dtype=torch.uint8))) == 2
+    assert capsys.readouterr().err.startswith("error: this run needs more memory")
 
 
 CLOSED_PIPE = """

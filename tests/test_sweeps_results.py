@@ -259,6 +259,13 @@ def test_other_databases(path, statements, complaint):
     assert path.read_bytes() == content
 
 
+def test_a_column_that_is_missing(path):
+    """SQLite takes a bare quoted name that it does not know for a text: every cell would have n = "n"."""
+    execute(path, "DROP VIEW rows", "ALTER TABLE cells RENAME COLUMN n TO m")
+    with pytest.raises(InputError, match=r"no such column: cells\.n"):
+        done(path)
+
+
 def test_damaged_files(path):
     content = path.read_bytes()
     for broken, complaint in (

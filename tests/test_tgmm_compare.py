@@ -90,6 +90,7 @@ def test_what_will_not_do_is_refused(command: Command, frozen: Path, tmp_path: P
     command(*out, "--count", 0).assert_refused("--count is 0; it must lie between 1 and")
     command(*out, "--dim", 0).assert_refused("dim is 0")
     command(*out, "--dim", 1).assert_refused("components is 3 and dim is 1")
+    command(*out, "--dim", 4096, "--samples", 2**17).assert_refused("holds 536870912 numbers; a file holds at most")
     command("tasks", "--out", tmp_path / "new.npz").assert_refused("it must end in .safetensors")
     command("tasks", "--out", tmp_path / "no" / "t.safetensors").assert_refused("there is no directory")
     assert not (tmp_path / "new.safetensors").exists()

@@ -117,6 +117,15 @@ def test_the_task_changes_the_estimate() -> None:
         assert torch.equal(network.embed(samples, [0]), network.embed(samples, [1]))
 
 
+def test_the_read_out_begins_at_the_means_size() -> None:
+    """On normalised H: entries of V H have the variance reach²/3, of the scores 1/3; of 10⁴ numbers each, some 5 %."""
+    torch.manual_seed(3)
+    pooling = AttentivePooling(103, 97, 101, 89, reach=5.0)
+    h = torch.nn.functional.layer_norm(torch.randn(1, 107, 101), (101,))
+    assert pooling.value(h).square().mean().item() == pytest.approx(25 / 3, rel=0.05, abs=0)
+    assert (pooling.key(h) @ pooling.query).square().mean().item() == pytest.approx(1 / 3, rel=0.15, abs=0)
+
+
 def test_extra_is_what_is_outside_the_backbone() -> None:
     network = Tgmm(2, (3,), 5, 7, Encoder(2, 1, 7))
     held = 1 * 5 + (2 + 5) * 7 + 7 + (3 + 2) * 7 + 5 * 7 + 5 * 3
@@ -132,4 +141,8 @@ def test_trace_holds_every_state() -> None:
     assert len(states) == 3
     assert torch.equal(states[0], hidden)
     assert torch.equal(states[2], network.backbone(hidden, mask))
+    last = network.backbone.layers[1](states[1], mask)
+    centred = last - last.mean(dim=2, keepdim=True)
+    expected = centred / (centred.square().mean(dim=2, keepdim=True) + 1e-5).sqrt()
+    torch.testing.assert_close(states[2], expected, rtol=1e-12, atol=0)
     assert torch.equal(states[1], network.backbone.layers[0](hidden, mask))

@@ -17,7 +17,8 @@ from tgmm import config as configs
 from tgmm.__main__ import main
 from tgmm.baselines import Method
 from tgmm.compare_command import SHOWN
-from tgmm.metrics import clustering_accuracy, log_joint_density, log_likelihood
+from tgmm.densities import log_joint_density, log_likelihood
+from tgmm.metrics import clustering_accuracy
 from tgmm.mixtures import Mixtures
 from tgmm.tasks import Tasks
 from tgmm.training import MODEL, begin, train

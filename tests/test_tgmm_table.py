@@ -14,8 +14,9 @@ from tgmm import config as configs
 from tgmm import evaluate_command, evaluation, real_command
 from tgmm.__main__ import main
 from tgmm.baselines import METHODS
+from tgmm.densities import log_joint_density
 from tgmm.evaluation import DESIGN
-from tgmm.metrics import clustering_accuracy, log_joint_density
+from tgmm.metrics import clustering_accuracy
 from tgmm.real_command import CASES, SAMPLES, subsets
 from tgmm.training import MODEL, begin, train
 from theory_checks.sweeps.results import read
@@ -62,7 +63,7 @@ def test_the_table_is_what_is_stored(command: Command, stored: Path) -> None:
     for line, method in zip(lines[2:], ("em-pruning", "em-samples"), strict=True):
         for cell, k in zip(line.split("|")[2:4], (2, 3), strict=True):
             (row,) = rows[(rows["method"] == method) & (rows["K"] == k)]
-            shown = f"{row['l2_error']:.3f} [{row['l2_error_low']:.3f}, {row['l2_error_high']:.3f}]"
+            shown = f"{row['l2_error']:#.3g} [{row['l2_error_low']:#.3g}, {row['l2_error_high']:#.3g}]"
             assert cell.strip() == shown
     other = command("table", "a", "b", "--results", stored, "--metric", "clustering_accuracy", "--along", "n")
     other.assert_refused("has 2 results at n = 13: the sweeps differ in more than n")

@@ -12,7 +12,9 @@ import pytest
 import safetensors.numpy
 
 from constructions.errors import InputError
-from tgmm.tasks import TaskDistribution, Tasks, TaskSet, draw, read
+from tgmm.config import Config, TrainingConfig
+from tgmm.tasks import TaskDistribution, Tasks, TaskSet, draw, held_out, read
+from tgmm.training import batch
 
 CHANGED = TaskDistribution(
     dim=3,
@@ -39,8 +41,18 @@ def same(first: Tasks, second: Tasks) -> bool:
 def test_the_generator_determines_the_tasks():
     first, again = (TaskSet.drawn(CHANGED, 17, 23) for _ in range(2))
     assert same(first.tasks, again.tasks)
-    assert same(first.tasks, draw(CHANGED, 17, np.random.default_rng(23)))
+    assert same(first.tasks, draw(CHANGED, 17, held_out(23)))
     assert not same(first.tasks, TaskSet.drawn(CHANGED, 17, 24).tasks)
+
+
+def test_no_test_set_has_the_tasks_of_a_training_step():
+    config = Config(TaskDistribution(components=(3,), samples=(31, 31)), training=TrainingConfig(seed=5))
+    steps = [batch(config, step) for step in range(3)]
+    tested = TaskSet.drawn(config.tasks, 101, 5).tasks
+    assert not any(np.isin(step.samples, tested.samples).any() for step in steps)
+    # the control: a generator of the bare seed is that of step 0, since numpy pads a seed with zeros
+    bare = draw(config.tasks, 64, np.random.default_rng(5))
+    assert np.isin(steps[0].samples, bare.samples).all()
 
 
 @pytest.fixture

@@ -161,14 +161,14 @@ def test_learning_rate_rises_linearly_and_falls_as_a_cosine() -> None:
     assert [learning_rate(config, step) for step in (7, 32, 57, 106)] == pytest.approx(
         [0.3 * (1 + cos(pi * share)) / 2 for share in (0, 0.25, 0.5, 0.99)], rel=1e-12, abs=0
     )
-    assert learning_rate(TrainingConfig(steps=3, warmup=3), 2) == 1e-3
+    assert learning_rate(TrainingConfig(steps=3, warmup=3), 2) == 2e-3
 
 
 def test_divergence_is_told(tmp_path: Path) -> None:
     run = begin(configs.load(smoke(tmp_path)), tmp_path)
     with torch.no_grad():
         run.model.read_in.weight[0, 0] = torch.inf
-    with pytest.raises(InputError, match=r"the loss is nan .* in step 1: training has diverged at learning_rate 0.001"):
+    with pytest.raises(InputError, match=r"the loss is nan .* in step 1: training has diverged at learning_rate 0.002"):
         run.advance()
 
 

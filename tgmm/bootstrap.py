@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 import scipy.stats
@@ -33,6 +34,10 @@ class Interval:
     high: float
     tasks: int
     excluded: int
+
+    def as_list(self) -> list[float | None]:
+        """Value, low and high; None, as JSON has no NaN and no infinity, where one is not finite."""
+        return [each if isfinite(each) else None for each in (self.value, self.low, self.high)]
 
     def __str__(self) -> str:
         text = f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]"

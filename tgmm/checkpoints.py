@@ -23,7 +23,7 @@ SHIPPED = Path(__file__).parent / "shipped"
 FORMAT = "tgmm checkpoint 1"
 KEY = "tgmm"
 """One metadata key, since with more of them the bytes of a file are not determined."""
-MODEL = "model."
+PREFIX = "model."
 STATE = ("exp_avg", "exp_avg_sq")
 """AdamW's two moments of every parameter."""
 
@@ -39,7 +39,7 @@ class Checkpoint:
 
     def serialise(self, training: bool) -> bytes:
         """With the state of training, or the model alone."""
-        kept = {name: t for name, t in self.tensors.items() if training or name.startswith(MODEL)}
+        kept = {name: t for name, t in self.tensors.items() if training or name.startswith(PREFIX)}
         entry = {"format": FORMAT, "step": self.step, "seconds": self.seconds, "config": self.config.as_dict()}
         return safetensors.torch.save(
             {name: tensor.detach().cpu().contiguous() for name, tensor in kept.items()}, {KEY: json.dumps(entry)}
@@ -48,15 +48,18 @@ class Checkpoint:
     def model(self) -> Tgmm:
         """The model, in evaluation mode."""
         model = _untrained(self.config)
-        model.load_state_dict(
-            {name.removeprefix(MODEL): t for name, t in self.tensors.items() if name.startswith(MODEL)}, assign=True
-        )
+        model.load_state_dict(self.parameters, assign=True)
         return model.eval()
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """The model's tensors by the names that it has for them."""
+        return {name.removeprefix(PREFIX): t for name, t in self.tensors.items() if name.startswith(PREFIX)}
 
 
 def capture(config: Config, model: Tgmm, optimiser: torch.optim.AdamW, step: int, seconds: float) -> Checkpoint:
     """All that the next step depends on; tasks and learning rate depend on the step's number alone."""
-    tensors = {MODEL + name: tensor for name, tensor in model.state_dict().items()}
+    tensors = {PREFIX + name: tensor for name, tensor in model.state_dict().items()}
     for name, parameter in model.named_parameters():
         for moment in STATE:
             tensors[f"{moment}.{name}"] = optimiser.state[parameter][moment]
@@ -65,9 +68,7 @@ def capture(config: Config, model: Tgmm, optimiser: torch.optim.AdamW, step: int
 
 def restore(checkpoint: Checkpoint, model: Tgmm, optimiser: torch.optim.AdamW) -> None:
     """Put a captured state into a model and its optimiser."""
-    model.load_state_dict(
-        {name.removeprefix(MODEL): t for name, t in checkpoint.tensors.items() if name.startswith(MODEL)}
-    )
+    model.load_state_dict(checkpoint.parameters)
     for name, parameter in model.named_parameters():
         state: dict[str, Any] = {
             moment: checkpoint.tensors[f"{moment}.{name}"].to(parameter.device, copy=True) for moment in STATE
@@ -113,7 +114,7 @@ def _entry(told: str, metadata: Mapping[str, str]) -> dict[str, Any]:
 
 def _require_tensors(told: str, checkpoint: Checkpoint, training: bool) -> None:
     model = _untrained(checkpoint.config)
-    wanted = {MODEL + name: tensor.shape for name, tensor in model.state_dict().items()}
+    wanted = {PREFIX + name: tensor.shape for name, tensor in model.state_dict().items()}
     if training:
         wanted |= {f"{moment}.{name}": p.shape for name, p in model.named_parameters() for moment in STATE}
     for name, shape in wanted.items():
@@ -126,7 +127,7 @@ def _require_tensors(told: str, checkpoint: Checkpoint, training: bool) -> None:
             raise InputError(f"{told}: {name!r} holds {found.dtype}; torch.float32 is needed")
         if not bool(found.isfinite().all()):
             raise InputError(f"{told}: {name!r} holds numbers that are not finite")
-    unknown = [name for name in checkpoint.tensors if name.startswith(MODEL) and name not in wanted]
+    unknown = [name for name in checkpoint.tensors if name.startswith(PREFIX) and name not in wanted]
     if unknown:
         raise InputError(f"{told} holds the tensor {unknown[0]!r}, which its model has not")
 

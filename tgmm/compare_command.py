@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from constructions.command_line import Parser, Progress, require_writable, write_all
+from constructions.command_line import Parser, Progress, add_json_option, answer
 from constructions.errors import InputError
 from tgmm import bootstrap, tasks
 from tgmm.baselines import ANISOTROPIC_METHODS, METHODS, Method, failed
-from tgmm.bootstrap import Interval
 from tgmm.evaluation import method_of_checkpoint
 from tgmm.metrics import score
 from tgmm.probing import shared_components
@@ -41,7 +38,7 @@ def parser() -> Parser:
     p.add_argument("--methods", nargs="+", metavar="NAME", help="classical methods (default: all that apply)")
     p.add_argument("--checkpoint", type=Path, nargs="+", default=[], metavar="PATH", help="trained models")
     p.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the methods' starts (%(default)s)")
-    p.add_argument("--json", metavar="PATH|-", help="write the table as JSON (-: to standard output, and nothing else)")
+    add_json_option(p, "the table")
     return p
 
 
@@ -50,8 +47,6 @@ def run(arguments: list[str]) -> int:
     options = parser().parse_args(arguments)
     if options.seed < 0:
         raise InputError(f"--seed is {options.seed}; it must not be negative")
-    if options.json not in (None, "-"):
-        require_writable(Path(options.json))
     drawn = tasks.read(options.tasks)
     held = drawn.tasks
     components = shared_components(held)
@@ -73,14 +68,8 @@ def run(arguments: list[str]) -> int:
             scores = score(found, held)
             metrics = {metric: bootstrap.mean(getattr(scores, metric)) for metric in SHOWN}
             rows.append({"method": name, "seconds": seconds, "failed": int(failed(found).sum()), "metrics": metrics})
-    content = [row | {"metrics": {name: _finite(each) for name, each in row["metrics"].items()}} for row in rows]
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    if options.json == "-":
-        sys.stdout.write(text)
-        return 0
-    if options.json is not None:
-        write_all({Path(options.json): text.encode()})
-    print(_table(rows, len(held)))
+    content = [row | {"metrics": {name: each.as_list() for name, each in row["metrics"].items()}} for row in rows]
+    answer(content, _table(rows, len(held)), options.json)
     return 0
 
 
@@ -88,11 +77,6 @@ def applicable(distribution: TaskDistribution, components: int) -> dict[str, Met
     """The classical methods for tasks of this distribution: with scales where it has them, spectral where K ≤ d."""
     known = ANISOTROPIC_METHODS if distribution.anisotropic else METHODS
     return {name: method for name, method in known.items() if name != "spectral" or components <= distribution.dim}
-
-
-def _finite(interval: Interval) -> list[float | None]:
-    """Value and ends; null, as JSON has no NaN, where there is none."""
-    return [each if np.isfinite(each) else None for each in (interval.value, interval.low, interval.high)]
 
 
 def _table(rows: list[dict[str, Any]], count: int) -> str:

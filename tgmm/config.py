@@ -11,10 +11,11 @@ from torch import nn
 
 from constructions.errors import InputError
 from tgmm.backbones import Encoder, hugging_face
-from tgmm.loss import Matching
 from tgmm.model import Tgmm
 from tgmm.tasks import LARGEST_SAMPLES, TaskDistribution
 
+Matching = Literal["assignment", "sorted"]
+"""How estimated components meet the true ones: by the matching of least loss, or in the order of their weights."""
 OWNERS = {"positions": "gpt2", "expand": "mamba2", "state": "mamba2", "groups": "mamba2"}
 """The sizes that one backbone alone has."""
 
@@ -68,11 +69,11 @@ class TrainingConfig:
     a multiple of that, a checkpoint, with the errors on `validation` tasks for every K.
     """
 
-    steps: int = 10_000
+    steps: int = 2000
     batch: int = 64
     matching: Matching = "assignment"
-    learning_rate: float = 1e-3
-    warmup: int = 500
+    learning_rate: float = 2e-3
+    warmup: int = 100
     weight_decay: float = 1e-4
     clip: float = 1.0
     seed: int = 0
@@ -204,6 +205,7 @@ def build(config: Config) -> Tgmm:
         _backbone(model),
         inner=model.inner or None,
         scaled=tasks.anisotropic,
+        reach=tasks.mean_range,
     )
 
 

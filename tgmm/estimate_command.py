@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import softmax
 
-from constructions.command_line import Parser, require_writable, write_all
+from constructions.command_line import Parser, add_json_option, answer
 from constructions.errors import InputError
 from constructions.sample_files import read_samples
 from tgmm import checkpoints
 from tgmm.checkpoints import SHIPPED, Checkpoint
+from tgmm.densities import log_density, log_joint_density, log_likelihood
 from tgmm.estimation import estimate
-from tgmm.metrics import log_joint_density, log_likelihood
 from tgmm.mixtures import Mixtures
 from tgmm.tasks import TaskDistribution
 
 REACH = 5.0
-"""Standard deviations of the noise beyond which no sample of a training task lies (3e-7 of a coordinate's tails)."""
+"""Standard deviations of the noise: beyond them lies a share of 6e-7 of a coordinate's samples."""
 UNIT = 0.5, 2.0
 """Between what a sample's estimated noise variance counts as 1."""
 
@@ -40,17 +38,13 @@ def parser() -> Parser:
     p.add_argument(
         "--checkpoint", type=Path, metavar="PATH", help="a trained model (default: the shipped one for the data's d)"
     )
-    p.add_argument(
-        "--json", metavar="PATH|-", help="write the estimate as JSON (-: to standard output, and nothing else there)"
-    )
+    add_json_option(p, "the estimate")
     return p
 
 
 def run(arguments: list[str]) -> int:
     """Estimate; 0 on success."""
     options = parser().parse_args(arguments)
-    if options.json not in (None, "-"):
-        require_writable(Path(options.json))
     samples = read_samples(options.data)
     path = options.checkpoint or shipped(samples.shape[1])
     checkpoint = checkpoints.read(path)
@@ -65,13 +59,7 @@ def run(arguments: list[str]) -> int:
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     content = _content(found, samples, checkpoint, path, warnings)
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    if options.json == "-":
-        sys.stdout.write(text)
-        return 0
-    if options.json is not None:
-        write_all({Path(options.json): text.encode()})
-    print(_table(content, samples))
+    answer(content, _table(content, samples), options.json)
     return 0
 
 
@@ -119,7 +107,8 @@ def outside(tasks: TaskDistribution, samples: Float[np.ndarray, "N d"]) -> list[
 
 def strange_noise(found: Mixtures, samples: Float[np.ndarray, "N d"]) -> list[str]:
     """A sentence if the samples' mean squared distance from their estimated means is not that of the noise."""
-    posterior = softmax(log_joint_density(found, samples[None])[0], axis=1)
+    joint = log_joint_density(found, samples[None])
+    posterior = np.exp(joint - log_density(joint)[..., None])[0]
     scaled = (samples[:, None] - found.means[0]) / found.scales[0]
     variance = float((posterior * (scaled**2).mean(axis=2)).sum(axis=1).mean())
     if UNIT[0] <= variance <= UNIT[1]:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tgmm.config import Matching
 from tgmm.metrics import assign
 from tgmm.model import Estimate
-
-Matching = Literal["assignment", "sorted"]
-"""How estimated components meet the true ones: by the matching of least loss, or in the order of their weights."""
 
 
 @dataclass(frozen=True)

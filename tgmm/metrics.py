@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
-from scipy.special import entr, logsumexp, rel_entr
+from scipy.special import entr, rel_entr
 
 from constructions.errors import InputError
+from tgmm.densities import log_joint_density, log_likelihood
 from tgmm.mixtures import Mixtures
 from tgmm.tasks import Tasks
 
@@ -78,22 +79,6 @@ def weight_divergence(estimate: Mixtures, truth: Mixtures) -> PerTask:
 def weight_cross_entropy(estimate: Mixtures, truth: Mixtures) -> PerTask:
     """−Σ_k π_k log π̂_k in nats, matched: the loss of the weights in equation 2. Its least value is π's entropy."""
     return weight_divergence(estimate, truth) + entr(truth.weights).sum(axis=1)
-
-
-def log_joint_density(mixtures: Mixtures, samples: Float[np.ndarray, "B N d"]) -> Float[np.ndarray, "B N K"]:
-    """log(π_k φ(x_i; μ_k, diag σ_k²)): −inf for a component of weight 0, NaN for one of negative weight or scale."""
-    joint = np.empty((*samples.shape[:2], mixtures.weights.shape[1]))
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        constant = np.log(mixtures.weights) - np.log(mixtures.scales).sum(axis=2)
-        for k in range(joint.shape[2]):  # differences, not the expanded squares of diagonal_em: any scale will do
-            standard = (samples - mixtures.means[:, None, k]) / mixtures.scales[:, None, k]
-            joint[..., k] = constant[:, None, k] - 0.5 * (standard**2).sum(axis=2)
-    return joint - 0.5 * samples.shape[2] * np.log(2 * np.pi)
-
-
-def log_likelihood(joint: Float[np.ndarray, "B N K"]) -> PerTask:
-    """(1/N) Σ_i log Σ_k π_k φ(x_i; μ_k, diag σ_k²), from `log_joint_density`: log-sum-exp over the components."""
-    return np.asarray(logsumexp(joint, axis=2).mean(axis=1))
 
 
 def clustering_accuracy(labels: Int[np.ndarray, "B N"], predicted: Int[np.ndarray, "B N"], components: int) -> PerTask:

@@ -26,15 +26,21 @@ class Estimate:
 class AttentivePooling(nn.Module):
     """O = (V H) softmax((K H)ᵀ Q), (K+d)×K: column k attends over the samples with the query Q_k.
 
-    With scales O has d more rows (appendix H.1). `inner` is the dimension of keys and queries.
+    With scales O has d more rows (appendix H.1). `inner` is the dimension of keys and queries. Where H is normalised,
+    O's entries begin with the standard deviation of a number uniform on [−reach, reach], as the means to be estimated
+    are, and the scores with about 1/√3, so that the pooling is soft at first.
     """
 
-    def __init__(self, dim: int, components: int, width: int, inner: int, scaled: bool = False) -> None:
+    def __init__(
+        self, dim: int, components: int, width: int, inner: int, scaled: bool = False, reach: float = 1.0
+    ) -> None:
         super().__init__()
         self.dim, self.components, self.scaled = dim, components, scaled
         self.value = nn.Linear(width, components + dim * (2 if scaled else 1), bias=False)
         self.key = nn.Linear(width, inner, bias=False)
-        self.query = nn.Parameter(torch.randn(inner, components))
+        self.query = nn.Parameter(torch.randn(inner, components) / inner**0.5)
+        with torch.no_grad():
+            self.value.weight.mul_(reach)  # of torch's own start, uniform on ±1/√D
 
     def forward(self, h: Float[Tensor, "b N D"], mask: Bool[Tensor, "b N"]) -> Estimate:
         """π̂ = softmax of the means of O's first K rows; μ̂_k: column k's next d rows; σ̂_k: softplus of the rest."""
@@ -50,7 +56,8 @@ class Tgmm(nn.Module):
     """Θ̂ = ReadOut_K(backbone(ReadIn([x_i, e_K]))) for each K in `tasks`.
 
     `backbone` maps hidden states (B, N, D) and the mask of present samples (B, N) to hidden states. `inner`: see
-    AttentivePooling; None is the number of the read-out's rows without scales, K + d.
+    AttentivePooling; None is the number of the read-out's rows without scales, K + d. `reach`: the means' coordinates
+    are expected within ±reach.
     """
 
     def __init__(
@@ -62,6 +69,7 @@ class Tgmm(nn.Module):
         backbone: nn.Module,
         inner: int | None = None,
         scaled: bool = False,
+        reach: float = 1.0,
     ) -> None:
         super().__init__()
         self.dim, self.tasks, self.width, self.scaled = dim, tuple(tasks), width, scaled
@@ -69,7 +77,7 @@ class Tgmm(nn.Module):
         self.read_in = nn.Linear(dim + embedding, width)
         self.backbone = backbone
         self.read_outs = nn.ModuleList(
-            AttentivePooling(dim, k, width, k + dim if inner is None else inner, scaled) for k in self.tasks
+            AttentivePooling(dim, k, width, k + dim if inner is None else inner, scaled, reach) for k in self.tasks
         )
 
     def embed(self, samples: Float[Tensor, "B N d"], task: Sequence[int]) -> Float[Tensor, "B N D"]:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from constructions.command_line import Parser, Progress, require_writable, write_all
+from constructions.command_line import Parser, Progress, add_json_option, answer
 from constructions.errors import InputError
 from tgmm import checkpoints
 from tgmm.checkpoints import SHIPPED
 from tgmm.probing import STEPS, TARGETS, Probe, observe_construction, observe_model, probes
-from tgmm.tasks import draw
+from tgmm.tasks import draw, held_out
 
 LARGEST_TASKS = 2000
 
@@ -42,9 +38,7 @@ def parser() -> Parser:
         "--steps", type=int, default=5, metavar="L", help="EM steps of the hand-built transformer (%(default)s)"
     )
     p.add_argument("--seed", type=int, default=0, metavar="S", help="seed (%(default)s)")
-    p.add_argument(
-        "--json", metavar="PATH|-", help="write the result as JSON (-: to standard output, and nothing else)"
-    )
+    add_json_option(p, "the result")
     return p
 
 
@@ -54,8 +48,6 @@ def run(arguments: list[str]) -> int:
     for name, least, most in (("tasks", 4, LARGEST_TASKS), ("steps", 1, 50), ("seed", 0, 2**63 - 1)):
         if not least <= getattr(options, name) <= most:
             raise InputError(f"--{name} is {getattr(options, name)}; it must lie between {least} and {most}")
-    if options.json not in (None, "-"):
-        require_writable(Path(options.json))
     checkpoint = checkpoints.read(options.checkpoint)
     learnt = checkpoint.config.tasks
     if options.components not in learnt.components:
@@ -70,7 +62,7 @@ def run(arguments: list[str]) -> int:
             "2 <= K <= n and unit scales"
         )
     distribution = replace(learnt, components=(options.components,), samples=(most, most))
-    rng = np.random.default_rng(options.seed)
+    rng = held_out(options.seed)
     parts = draw(distribution, options.tasks, rng), draw(distribution, options.tasks // 2, rng)
     model = checkpoint.model()
     subjects: dict[str, Any] = {
@@ -92,21 +84,14 @@ def run(arguments: list[str]) -> int:
             fitted, judged = (observe(tasks) for tasks in parts)
             content[name] = [_entry(each) for each in probes(fitted, judged, rng)]
             progress(number, len(subjects))
-    text = json.dumps(content, indent=1) + "\n"
-    if options.json == "-":
-        sys.stdout.write(text)
-        return 0
-    if options.json is not None:
-        write_all({Path(options.json): text.encode()})
-    print("\n\n".join(_table(name, target, content[name]) for name in subjects for target in TARGETS))
+    tables = "\n\n".join(_table(name, target, content[name]) for name in subjects for target in TARGETS)
+    answer(content, tables, options.json)
     return 0
 
 
 def _entry(each: Probe) -> dict[str, Any]:
-    intervals = {"r2": each.r2, "shuffled": each.shuffled}
-    return {"target": each.target, "layer": each.layer, "step": each.step} | {
-        name: [interval.value, interval.low, interval.high] for name, interval in intervals.items()
-    }
+    where = {"target": each.target, "layer": each.layer, "step": each.step}
+    return where | {"r2": each.r2.as_list(), "shuffled": each.shuffled.as_list()}
 
 
 def _table(name: str, target: str, entries: list[dict[str, Any]]) -> str:

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from constructions.command_line import Parser, Progress, require_writable, write_all
+from constructions.command_line import Parser, Progress, add_json_option, answer
 from constructions.datasets import PREPARATION, load_bundled
 from constructions.errors import InputError
 from tgmm import bootstrap
 from tgmm.baselines import METHODS, failed
-from tgmm.evaluation import method_of_checkpoint, trained
-from tgmm.metrics import clustering_accuracy, log_joint_density, log_likelihood
+from tgmm.densities import log_joint_density, log_likelihood
+from tgmm.evaluation import MODELS, method_of_checkpoint, trained
+from tgmm.metrics import clustering_accuracy
 
 CASES = (("iris", 3, 2), ("wine", 3, 2), ("wine", 3, 8), ("digits", 3, 2), ("digits", 3, 8), ("digits", 5, 8))
 """Data set, classes (the first so many; as many components), and principal components kept (iris has only 4)."""
 SAMPLES = 128
-MODELS = {2: "d2", 8: "d8"}
 
 
 def parser() -> Parser:
@@ -34,9 +31,7 @@ def parser() -> Parser:
     )
     p.add_argument("--subsets", type=int, default=200, metavar="B", help=f"of {SAMPLES} samples each (%(default)s)")
     p.add_argument("--seed", type=int, default=0, metavar="S", help="seed (%(default)s)")
-    p.add_argument(
-        "--json", metavar="PATH|-", help="write the result as JSON (-: to standard output, and nothing else)"
-    )
+    add_json_option(p, "the result")
     return p
 
 
@@ -46,8 +41,6 @@ def run(arguments: list[str]) -> int:
     for name, least, most in (("subsets", 2, 10_000), ("seed", 0, 2**63 - 1)):
         if not least <= getattr(options, name) <= most:
             raise InputError(f"--{name} is {getattr(options, name)}; it must lie between {least} and {most}")
-    if options.json not in (None, "-"):
-        require_writable(Path(options.json))
     models = {case: method_of_checkpoint(trained(MODELS[case[2]]), case[2], case[1]) for case in CASES}
     rows: list[dict[str, Any]] = []
     with Progress("data set") as progress:
@@ -67,18 +60,13 @@ def run(arguments: list[str]) -> int:
                         "dim": dim,
                         "method": key,
                         "failed": int((~usable).sum()),
-                        "accuracy": _interval(np.where(usable, accuracy, np.nan)),
-                        "log_likelihood": _interval(np.where(usable, log_likelihood(joint), np.nan)),
+                        "accuracy": bootstrap.mean(np.where(usable, accuracy, np.nan)).as_list(),
+                        "log_likelihood": bootstrap.mean(np.where(usable, log_likelihood(joint), np.nan)).as_list(),
                     }
                 )
             progress(number, len(CASES))
-    text = json.dumps({"subsets": options.subsets, "samples": SAMPLES, "seed": options.seed, "rows": rows}, indent=1)
-    if options.json == "-":
-        sys.stdout.write(text + "\n")
-        return 0
-    if options.json is not None:
-        write_all({Path(options.json): f"{text}\n".encode()})
-    print(_table(rows))
+    content = {"subsets": options.subsets, "samples": SAMPLES, "seed": options.seed, "rows": rows}
+    answer(content, _table(rows), options.json)
     return 0
 
 
@@ -91,11 +79,6 @@ def subsets(
         raise InputError(f"{name} with {classes} classes has {len(data.samples)} samples; {SAMPLES} are needed")
     chosen = rng.permuted(np.tile(np.arange(len(data.samples)), (count, 1)), axis=1)[:, :SAMPLES]
     return data.samples[chosen], data.labels[chosen]
-
-
-def _interval(values: Float[np.ndarray, " B"]) -> list[float | None]:
-    found = bootstrap.mean(values)
-    return [None if np.isnan(each) else each for each in (found.value, found.low, found.high)]
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

@@ -65,4 +65,4 @@ def table(rows: np.ndarray, metric: str, along: str) -> str:
 def _shown(row: np.void, metric: str) -> str:
     mean, low, high = (float(row[f"{metric}{end}"]) for end in ("", "_low", "_high"))
     excluded = f" ({row['excluded']} failed)" if row["excluded"] else ""
-    return f"{mean:.3f} [{low:.3f}, {high:.3f}]{excluded}"
+    return f"{mean:#.3g} [{low:#.3g}, {high:#.3g}]{excluded}"

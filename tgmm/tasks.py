@@ -95,6 +95,11 @@ class Tasks:
             yield int(k), np.flatnonzero(self.components == k)
 
 
+def held_out(seed: int) -> np.random.Generator:
+    """A stream for tasks that are tested on: none that a training step draws from, whose streams have no spawn key."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
+
+
 def draw(distribution: TaskDistribution, count: int, rng: np.random.Generator) -> Tasks:
     """Draw `count` tasks (Algorithm 1).
 
@@ -186,8 +191,8 @@ class TaskSet:
 
     @classmethod
     def drawn(cls, distribution: TaskDistribution, count: int, seed: int) -> TaskSet:
-        """`count` tasks from a generator of this seed."""
-        return cls(distribution, seed, draw(distribution, count, np.random.default_rng(seed)))
+        """`count` tasks from the held-out stream of this seed."""
+        return cls(distribution, seed, draw(distribution, count, held_out(seed)))
 
     def serialise(self) -> bytes:
         """A safetensors file: the arrays, and the distribution and seed as one JSON text."""

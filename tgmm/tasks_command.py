@@ -71,7 +71,10 @@ def run(arguments: list[str]) -> int:
         perturbation=options.perturbation,
         separation=options.separation,
     )
-    limit = MOST // (distribution.samples[1] * distribution.dim)
+    numbers = distribution.samples[1] * distribution.dim
+    if numbers > MOST:
+        raise InputError(f"a task of --samples and --dim holds {numbers} numbers; a file holds at most {MOST}")
+    limit = MOST // numbers
     if not 1 <= options.count <= limit:
         raise InputError(f"--count is {options.count}; it must lie between 1 and {limit}")
     require_writable(options.out)

@@ -16,7 +16,8 @@ from constructions.resources import log_norm
 from constructions.transformer import Transformer
 from tgmm.baselines.em import CHANGE, STEPS, from_means, isotropic_step, iterate, mixtures
 from tgmm.baselines.starts import kmeans_plus_plus
-from tgmm.metrics import align, l2_error, log_joint_density, log_likelihood
+from tgmm.densities import log_joint_density, log_likelihood
+from tgmm.metrics import align, l2_error
 from tgmm.mixtures import Mixtures
 from tgmm.tasks import TaskDistribution, draw
 from tgmm.trainable_em import named_matrices, run, tokens

@@ -37,21 +37,22 @@ class EncoderLayer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """L such layers: permutation-equivariant, L(12D² + 13D) parameters."""
+    """L such layers and a norm without parameters at the end: permutation-equivariant, L(12D² + 13D) parameters."""
 
     def __init__(self, layers: int, heads: int, width: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(EncoderLayer(width, heads) for _ in range(layers))
+        # The read-out's linear maps follow, so that a gain of the norm's own would be one too many.
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
 
     def trace(self, h: Hidden, mask: Mask) -> list[Hidden]:
-        """The hidden states before the first layer and after every one."""
+        """The hidden states before the first layer and after every one, the last of them normalised."""
         states = [h]
         for layer in self.layers:
             states.append(layer(states[-1], mask))
+        states[-1] = self.norm(states[-1])
         return states
 
     def forward(self, h: Hidden, mask: Mask) -> Hidden:
-        """The hidden state after the last layer."""
-        for layer in self.layers:
-            h = layer(h, mask)
-        return h
+        """The hidden state after the last layer, normalised."""
+        return self.trace(h, mask)[-1]

@@ -21,7 +21,6 @@ CHANGE, STEPS = 1e-8, 500
 """A task stops when no parameter (π_k, μ_ka, σ_ka) changes by this much in a step, or after so many steps."""
 BLOCK = 2**20
 """Numbers in the responsibilities of the tasks that are worked on together."""
-RESTARTS = 10
 
 
 def isotropic_step(samples: Samples, parameters: Parameters) -> Parameters:

@@ -90,7 +90,7 @@ def read(path: Path, design: Design = EM) -> Results:
         wanted = set(grids.parse(runs[-1].grid, f"grid in {path}", design).cells)
         measured = _columns(connection)
         cell = get_type_hints(design.cell)
-        names = ", ".join(f'"{name}"' for name in (*cell, "replication", *measured))
+        names = ", ".join(f'rows."{name}"' for name in (*cell, "replication", *measured))
         rows = connection.execute(f"SELECT {names} FROM rows ORDER BY {names}").fetchall()
         present = _cells(connection, design)
     kept = [row for row in rows if design.cell(*row[: len(cell)]) in wanted]
@@ -261,7 +261,7 @@ def _require_schema(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _cells(connection: sqlite3.Connection, design: Design) -> set[Any]:
-    names = ", ".join(f'"{name}"' for name in get_type_hints(design.cell))
+    names = ", ".join(f'cells."{name}"' for name in get_type_hints(design.cell))  # bare, an unknown name is a text
     return {design.cell(*values) for values in connection.execute(f"SELECT {names} FROM cells")}
 
 
