@@ -56,9 +56,9 @@ def figure() -> Figure:
     tgmm_results.legend(picture, *axes.ravel())
     seconds = {d: checkpoints.read(trained(model)).seconds for d, model in MODELS.items()}
     told = " and ".join(f"{value:.0f} s (d = {d})" for d, value in seconds.items())
+    text = tgmm_results.small_print(tgmm_results.rows("cost")).replace("shaded", "bars")
     style.caption(
         picture,
-        f"{tgmm_results.small_print(tgmm_results.rows('cost')).replace('shaded', 'bars')} All tasks in batches. Training, which is not counted, "
-        f"took {told} of one processor.",
+        f"{text} All tasks in batches. Training, which is not counted, took {told} of one processor.",
     )
     return picture
