@@ -144,8 +144,8 @@ def test_a_table_names_failures_and_gaps() -> None:
     kinds = [("method", "U9"), ("K", "i8"), ("m", "f8"), ("m_low", "f8"), ("m_high", "f8"), ("excluded", "i8")]
     rows = np.array([("b", 3, 1.5, 1.25, 1.75, 0), ("a", 2, 2.5, 2.25, 3.0, 4)], dtype=kinds)
     assert table(rows, "m", "K").splitlines()[2:] == [
-        "| `b` | – | 1.500 [1.250, 1.750] |",
-        "| `a` | 2.500 [2.250, 3.000] (4 failed) | – |",
+        "| `b` | – | 1.50 [1.25, 1.75] |",
+        "| `a` | 2.50 [2.25, 3.00] (4 failed) | – |",
     ]
 
 
