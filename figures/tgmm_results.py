@@ -29,6 +29,8 @@ LOOKS = {
     "em-transformer-50": ("EM transformer, L = 50", style.SKY, "-", ">"),
 }
 """Label, colour, line and mark of the classical methods."""
+COMPONENTS = dict(zip((2, 3, 4, 5), (style.SKY, style.BLUE, style.PURPLE, style.VERMILLION), strict=True))
+"""A colour for each K."""
 TRAINED = ("TGMM", style.BLUE, "-", "o")
 
 

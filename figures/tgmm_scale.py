@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 
 from figures import style, tgmm_results
 
-COLOURS = dict(zip((2, 3, 4, 5), (style.SKY, style.BLUE, style.PURPLE, style.VERMILLION), strict=True))
 SAMPLES = {"n32-d8": 32, "n64-d8": 64, "base-d8": 128}
 WIDTHS = {"width32-d8": 32, "base-d8": 64, "width128-d8": 128}
 LAYERS = {"layers2-d8": 2, "base-d8": 4, "layers8-d8": 8}
@@ -16,7 +15,7 @@ LAYERS = {"layers2-d8": 2, "base-d8": 4, "layers8-d8": 8}
 
 def panel(axes: Axes, found: np.ndarray, models: dict[str, int], label: str) -> None:
     """A line for every K through the models, each at its value of what varies; `found` has one row a model and K."""
-    for k, colour in COLOURS.items():
+    for k, colour in tgmm_results.COMPONENTS.items():
         own = found[found["K"] == k]
         chosen = np.concatenate([own[own["method"] == model] for model in models])
         values = list(models.values())

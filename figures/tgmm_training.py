@@ -12,8 +12,6 @@ from figures import style, tgmm_results
 from tgmm.checkpoints import SHIPPED
 from tgmm.evaluation import MODELS
 
-COLOURS = dict(zip((2, 3, 4, 5), (style.SKY, style.BLUE, style.PURPLE, style.VERMILLION), strict=True))
-
 
 def validations(model: str) -> list[dict[str, Any]]:
     """The lines of the run's metrics that tell of a validation."""
@@ -25,7 +23,7 @@ def panel(axes: Axes, d: int) -> None:
     """One model: a line for every K, and the level of EM's best of ten."""
     found = validations(MODELS[d])
     stored = tgmm_results.rows(f"rq1-d{d}")
-    for k, colour in COLOURS.items():
+    for k, colour in tgmm_results.COMPONENTS.items():
         errors = [line["validation"][str(k)] for line in found]
         axes.plot([line["step"] for line in found], errors, color=colour, label=f"K = {k}")
         (level,) = stored["l2_error"][(stored["method"] == "em-best-of-10") & (stored["K"] == k)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Command, in_process
-from tgmm_runs import smoke
+from tgmm_runs import GRID, smoke
 
 from tgmm import config as configs
 from tgmm import evaluation, training
@@ -16,16 +16,7 @@ from tgmm.__main__ import main
 from tgmm.baselines import Method
 from tgmm.training import MODEL, begin, train
 
-GRID = """
-[defaults]
-d = 2
-K = 3
-n = 13
-perturbation = 0
-separation = 0
-scales = "unit"
-seed = 5
-tasks = 7
+SWEEPS = """
 [[sweep]]
 name = "a"
 method = "base-d2"
@@ -45,7 +36,7 @@ def test_results_of_an_older_or_a_half_trained_model_are_refused(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluation, "RUNS", tmp_path)
-    (tmp_path / "grid.toml").write_text(GRID)
+    (tmp_path / "grid.toml").write_text(GRID + SWEEPS)
     results = ("--results", tmp_path / "r.sqlite")
     directory = tmp_path / "base-d2"
     directory.mkdir()

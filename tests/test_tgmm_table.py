@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Command, in_process
-from tgmm_runs import smoke
+from tgmm_runs import GRID, smoke
 
 from constructions.datasets import load_bundled
 from tgmm import config as configs
@@ -21,21 +21,14 @@ from tgmm.real_command import CASES, SAMPLES, subsets
 from tgmm.training import MODEL, begin, train
 from theory_checks.sweeps.results import read
 
-GRID = """
-[defaults]
-d = 2
-K = [2, 3]
-n = 13
-perturbation = 0
-separation = 0
-scales = "unit"
-seed = 5
-tasks = 7
+SWEEPS = """
 [[sweep]]
 name = "a"
+K = [2, 3]
 method = ["em-pruning", "em-samples"]
 [[sweep]]
 name = "b"
+K = [2, 3]
 method = "em-pruning"
 n = 17
 """
@@ -48,7 +41,7 @@ def command(capfd: pytest.CaptureFixture[str]) -> Command:
 
 @pytest.fixture
 def stored(tmp_path: Path) -> Path:
-    (tmp_path / "grid.toml").write_text(GRID)
+    (tmp_path / "grid.toml").write_text(GRID + SWEEPS)
     path = tmp_path / "results.sqlite"
     assert evaluate_command.run([str(tmp_path / "grid.toml"), "--results", str(path)]) == 0
     return path
@@ -70,10 +63,22 @@ def test_the_table_is_what_is_stored(command: Command, stored: Path) -> None:
     command("table", "a", "b", "--results", stored).assert_refused("'em-pruning' has 2 results at K = 2")
 
 
+def test_a_table_of_some_rows(command: Command, stored: Path) -> None:
+    """Both sweeps have K = 2 and 3: with one K there is one row at every n. A metric without interval stands alone."""
+    rows = read(stored, DESIGN).rows
+    said = command("table", "a", "b", "--results", stored, "--along", "n", "--where", "K=3", "--metric", "excluded")
+    assert said.out.splitlines()[0] == "| excluded | n = 13 | n = 17 |"
+    timed = command("table", "b", "--results", stored, "--where", "n=17", "K=2", "--metric", "estimation_seconds")
+    (row,) = rows[(rows["sweep"] == "b") & (rows["K"] == 2)]
+    assert timed.out.splitlines()[2] == f"| `em-pruning` | {row['estimation_seconds']:#.3g} |"
+
+
 def test_tables_that_will_not_do(command: Command, stored: Path, tmp_path: Path) -> None:
     command("table", "c", "--results", stored).assert_refused("the results hold no sweep 'c'; they hold a, b")
     command("table", "a", "--metric", "beauty").assert_refused("--metric is 'beauty'; it must be one of l2_error")
     command("table", "a", "--along", "d").assert_refused("invalid choice: 'd'")
+    for given, told in (("K=5", "there are K=2, K=3"), ("K", "'' is no number"), ("q=1", "with a KEY of K, n")):
+        command("table", "a", "--results", stored, "--where", given).assert_refused(told)
     command("table", "a", "--results", tmp_path / "absent").assert_refused("there is no results file")
 
 

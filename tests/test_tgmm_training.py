@@ -19,7 +19,6 @@ from tgmm import checkpoints, training
 from tgmm import config as configs
 from tgmm.__main__ import main
 from tgmm.config import TrainingConfig
-from tgmm.loss import loss
 from tgmm.training import METRICS, MODEL, TRAINING, batch, begin, learning_rate, losses, train
 
 
@@ -129,21 +128,6 @@ def test_gradients_are_clipped_to_their_norm(tmp_path: Path) -> None:
     assert measured["gradient_norm"] > 0.013
     moments = torch.cat([run.optimiser.state[p]["exp_avg"].flatten() for p in run.model.parameters()])
     assert moments.norm().item() == pytest.approx(0.1 * 0.013, rel=1e-4, abs=0)
-
-
-def test_loss_of_a_batch_against_tasks_one_by_one(tmp_path: Path) -> None:
-    config = configs.load(smoke(tmp_path))
-    model, tasks = begin(config, tmp_path).model, batch(config, 3)
-    summed = np.zeros(3)
-    for index in range(len(tasks)):
-        k, n = int(tasks.components[index]), int(tasks.mask[index].sum())
-        samples = torch.from_numpy(tasks.samples[index, :n]).float()[None]
-        ((_, found),) = model(samples, torch.ones(1, n, dtype=torch.bool), [k])
-        truth = (tasks.truth.weights, tasks.truth.means, tasks.truth.scales)
-        own = loss(found, *(torch.from_numpy(part[index : index + 1, :k]).float() for part in truth), "assignment")
-        summed += [own.means.item(), own.weights.item(), own.scales.item()]
-    whole = losses(model, tasks, config)
-    assert [whole.means.item(), whole.weights.item()] == pytest.approx(summed[:2].tolist(), rel=1e-5, abs=0)
 
 
 def test_batches_depend_on_seed_and_step_alone(tmp_path: Path) -> None:

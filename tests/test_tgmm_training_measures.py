@@ -62,9 +62,11 @@ def test_validation_is_the_error_on_tasks_of_its_own(tmp_path: Path) -> None:
         assert not np.array_equal(align(own, tasks.truth).means, own.means)  # else no matching would pass as well
 
 
+@pytest.mark.parametrize("scaled", [False, True])
 @pytest.mark.parametrize("matching", ["assignment", "sorted"])
-def test_loss_of_an_anisotropic_batch_against_tasks_one_by_one(matching: str, tmp_path: Path) -> None:
+def test_loss_of_a_batch_against_tasks_one_by_one(matching: str, scaled: bool, tmp_path: Path) -> None:
     config = anisotropic(tmp_path, matching=f'"{matching}"')
+    config = replace(config, tasks=replace(config.tasks, anisotropic=scaled))
     model, tasks = begin(config, tmp_path).model, batch(config, 3)
     summed = np.zeros(3)
     for index in range(len(tasks)):
@@ -80,7 +82,7 @@ def test_loss_of_an_anisotropic_batch_against_tasks_one_by_one(matching: str, tm
         rel=1e-5,
         abs=0,  # float32
     )
-    assert summed[2] > 0
+    assert (summed[2] > 0) == scaled
 
 
 def test_the_seed_draws_the_model(tmp_path: Path) -> None:

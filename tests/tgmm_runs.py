@@ -1,4 +1,4 @@
-"""A training run that takes seconds, for the tests of what trains, resumes and estimates."""
+"""A training run and an evaluation that take seconds, for the tests of what trains, resumes and estimates."""
 
 from __future__ import annotations
 
@@ -24,6 +24,19 @@ log = 3
 checkpoint = 6
 validation = 5
 """
+
+GRID = """
+[defaults]
+d = 2
+K = 3
+n = 13
+perturbation = 0
+separation = 0
+scales = "unit"
+seed = 5
+tasks = 7
+"""
+"""The defaults of an evaluation that takes seconds; sweeps follow."""
 
 
 def smoke(folder: Path, **replaced: object) -> Path:

@@ -13,6 +13,7 @@ from tgmm.evaluation import COLUMNS, DESIGN, require_current
 from theory_checks.sweeps import results
 
 AXES = ("K", "n", "perturbation", "separation")
+KEYS = (*AXES, "d")
 
 
 def parser() -> Parser:
@@ -25,6 +26,9 @@ def parser() -> Parser:
     p.add_argument("sweeps", nargs="+", metavar="SWEEP", help="sweeps of one d, such as rq1-d2")
     p.add_argument("--metric", default="l2_error", metavar="NAME", help="the metric (%(default)s)")
     p.add_argument("--along", choices=AXES, default="K", help="the columns (%(default)s)")
+    p.add_argument(
+        "--where", nargs="+", default=[], metavar="KEY=VALUE", help="only rows with this value, such as K=3 or d=2"
+    )
     p.add_argument("--results", type=Path, default=RESULTS, metavar="FILE.sqlite", help="figures/tgmm.sqlite")
     return p
 
@@ -32,11 +36,13 @@ def parser() -> Parser:
 def run(arguments: list[str]) -> int:
     """Print the table; 0 on success."""
     options = parser().parse_args(arguments)
-    metrics = [name.removesuffix("_low") for name in COLUMNS if name.endswith("_low")]
+    metrics = [name for name in COLUMNS if not name.endswith(("_low", "_high", "checkpoint"))]
     if options.metric not in metrics:
         raise InputError(f"--metric is {options.metric!r}; it must be one of {', '.join(metrics)}")
     stored = results.read(options.results, DESIGN)
     rows = np.concatenate([stored.sweep(name) for name in dict.fromkeys(options.sweeps)])
+    for given in options.where:
+        rows = _only(rows, given)
     if len(np.unique(rows["d"])) > 1:
         raise InputError(f"the sweeps have d = {', '.join(map(str, np.unique(rows['d'])))}; a table is of one")
     require_current(rows)
@@ -62,7 +68,22 @@ def table(rows: np.ndarray, metric: str, along: str) -> str:
     return "\n".join(lines)
 
 
+def _only(rows: np.ndarray, given: str) -> np.ndarray:
+    """The rows with one value of one key of the cells."""
+    key, _, text = given.partition("=")
+    if key not in KEYS:
+        raise InputError(f"--where is {given!r}; it must be KEY=VALUE with a KEY of {', '.join(KEYS)}")
+    try:
+        kept = rows[rows[key] == float(text)]
+    except ValueError:
+        raise InputError(f"--where is {given!r}; {text!r} is no number") from None
+    if not len(kept):
+        raise InputError(f"--where is {given!r}; there are {', '.join(f'{key}={v:g}' for v in np.unique(rows[key]))}")
+    return kept
+
+
 def _shown(row: np.void, metric: str) -> str:
-    mean, low, high = (float(row[f"{metric}{end}"]) for end in ("", "_low", "_high"))
-    excluded = f" ({row['excluded']} failed)" if row["excluded"] else ""
-    return f"{mean:#.3g} [{low:#.3g}, {high:#.3g}]{excluded}"
+    text = f"{float(row[metric]):#.3g}"
+    if f"{metric}_low" in (row.dtype.names or ()):
+        text += f" [{float(row[f'{metric}_low']):#.3g}, {float(row[f'{metric}_high']):#.3g}]"
+    return text + (f" ({row['excluded']} failed)" if row["excluded"] else "")
