@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import torch
 from tgmm_runs import smoke
 
 import tgmm
@@ -45,6 +46,15 @@ def test_defaults_are_those_of_the_paper() -> None:
 @pytest.mark.parametrize("path", SHIPPED, ids=[path.stem for path in SHIPPED])
 def test_shipped_configs_are_valid(path: Path) -> None:
     assert configs.load(path).training.steps > 0
+
+
+def test_the_read_out_begins_at_the_means_range() -> None:
+    largest = []
+    for reach in (1.0, 7.0):
+        torch.manual_seed(3)
+        model = configs.build(Config(TaskDistribution(mean_range=reach)))
+        largest.append(max(float(each.value.weight.detach().abs().max()) for each in model.read_outs))
+    assert largest[1] == pytest.approx(7 * largest[0], rel=1e-6, abs=0)
 
 
 def test_the_model_is_the_config_s() -> None:

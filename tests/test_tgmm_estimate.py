@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Command, in_process
+from scipy.stats import norm
 from tgmm_runs import smoke
 
 from constructions.algorithms.metrics import average_log_likelihood
@@ -15,9 +16,25 @@ from constructions.algorithms.sampling import Mixture
 from tgmm import checkpoints
 from tgmm import config as configs
 from tgmm.__main__ import main
-from tgmm.estimate_command import REACH
+from tgmm.estimate_command import REACH, strange_noise
 from tgmm.estimation import estimate
+from tgmm.mixtures import Mixtures
 from tgmm.training import MODEL, begin, train
+
+
+@pytest.mark.parametrize(("noise", "strange"), [(3.0, True), (0.2, True), (1.0, False)])
+def test_noise_that_is_not_unit(noise: float, strange: bool, rng: np.random.Generator) -> None:
+    """Σ_ik w_ik ‖x_i − μ_k‖²/(Nd), with responsibilities of scipy's densities one sample at a time."""
+    weights, means = np.array([0.3, 0.7]), np.array([[0.5, -1.0], [-0.5, 1.0]])
+    samples = means[rng.integers(2, size=101)] + noise * rng.standard_normal((101, 2))
+    spread = 0.0
+    for x in samples:
+        density = weights * norm.pdf(x, means).prod(axis=1)
+        spread += float(density / density.sum() @ ((x - means) ** 2).mean(axis=1)) / 101
+    said = strange_noise(Mixtures.isotropic(weights[None], means[None]), samples)
+    assert len(said) == strange
+    if strange:
+        assert f"the samples have variance {spread:.3g} times the noise's" in said[0]
 
 
 @pytest.fixture

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Command, in_process
+from matplotlib.figure import Figure
 from sweep_measures import GRID
 from tgmm_runs import smoke
 
 from constructions.errors import InputError
-from tgmm import compare_command, probe_command, real_command
+from figures import tgmm_results
+from tgmm import compare_command, evaluation, probe_command, real_command
 from tgmm import config as configs
 from tgmm.__main__ import main
 from tgmm.baselines import Method
@@ -88,3 +90,12 @@ def test_a_grid_may_have_as_many_cells_as_the_limit(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(grids, "MOST_CELLS", 4)
     with pytest.raises(InputError, match="5 cells; it may have at most 4"):
         grids.parse(text, "text")
+
+
+def test_a_figure_refuses_what_is_not_of_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = tgmm_results.rows("rq1-d2")
+    with pytest.raises(InputError, match="the sweep 'rq1-d2' has no results of 'spectral'"):
+        tgmm_results.draw(Figure().subplots(), rows, "spectral", "K")
+    monkeypatch.setattr(evaluation, "digest", lambda path: 7)
+    with pytest.raises(InputError, match="the results of 'd2' are of another checkpoint"):
+        tgmm_results.rows("rq1-d2")

