@@ -12,12 +12,13 @@ from tgmm_runs import GRID, smoke
 from constructions.datasets import load_bundled
 from tgmm import config as configs
 from tgmm import evaluate_command, evaluation, real_command
-from tgmm.__main__ import main
+from tgmm.__main__ import COMMANDS, main
 from tgmm.baselines import METHODS
 from tgmm.densities import log_joint_density
 from tgmm.evaluation import DESIGN
 from tgmm.metrics import clustering_accuracy
 from tgmm.real_command import CASES, SAMPLES, subsets
+from tgmm.table_command import _rounded
 from tgmm.training import MODEL, begin, train
 from theory_checks.sweeps.results import read
 
@@ -68,9 +69,25 @@ def test_a_table_of_some_rows(command: Command, stored: Path) -> None:
     rows = read(stored, DESIGN).rows
     said = command("table", "a", "b", "--results", stored, "--along", "n", "--where", "K=3", "--metric", "excluded")
     assert said.out.splitlines()[0] == "| excluded | n = 13 | n = 17 |"
+    assert said.out.splitlines()[2] == "| `em-pruning` | 0 | 0 |"
     timed = command("table", "b", "--results", stored, "--where", "n=17", "K=2", "--metric", "estimation_seconds")
     (row,) = rows[(rows["sweep"] == "b") & (rows["K"] == 2)]
     assert timed.out.splitlines()[2] == f"| `em-pruning` | {row['estimation_seconds']:#.3g} |"
+
+
+def test_numbers_of_three_digits_end_without_a_point() -> None:
+    """Their ordinary spelling is a sentence's end."""
+    shown = {251.7: "252", 25.17: "25.2", 0.02517: "0.0252", 0.025: "0.0250", 2.517e6: "2.52e+06", 3: "3"}
+    assert [_rounded(number) for number in shown] == list(shown.values())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main([name, "--help"])
+    said = capsys.readouterr().out
+    assert said.startswith(f"usage: python -m tgmm {name} ")
+    assert "%%" not in said
 
 
 def test_tables_that_will_not_do(command: Command, stored: Path, tmp_path: Path) -> None:

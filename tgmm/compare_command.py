@@ -31,7 +31,7 @@ def parser() -> Parser:
     width = max(map(len, METHODS))
     p = Parser(
         prog="python -m tgmm compare",
-        description="Run methods on a frozen set of tasks and print every metric with its 95 %% bootstrap interval.",
+        description="Run methods on a frozen set of tasks and print every metric with its 95 % bootstrap interval.",
         epilog="methods: " + "; ".join(f"{name:{width}s}: {method.description}" for name, method in METHODS.items()),
     )
     p.add_argument("--tasks", type=Path, required=True, metavar="PATH", help="a file that `python -m tgmm tasks` wrote")

@@ -21,7 +21,7 @@ def parser() -> Parser:
     p = Parser(
         prog="python -m tgmm table",
         description="Print what `python -m tgmm evaluate` has stored of some sweeps: a line a method, a column a value "
-        "of the axis, each with its 95 %% interval, in Markdown.",
+        "of the axis, each with its 95 % interval, in Markdown.",
     )
     p.add_argument("sweeps", nargs="+", metavar="SWEEP", help="sweeps of one d, such as rq1-d2")
     p.add_argument("--metric", default="l2_error", metavar="NAME", help="the metric (%(default)s)")
@@ -82,8 +82,13 @@ def _only(rows: np.ndarray, given: str) -> np.ndarray:
     return kept
 
 
+def _rounded(number: float | int) -> str:
+    """A float to three digits; without the point after 252 that keeps the zero of 0.0250. A count as it is."""
+    return f"{number:#.3g}".removesuffix(".") if isinstance(number, float) else str(number)
+
+
 def _shown(row: np.void, metric: str) -> str:
-    text = f"{float(row[metric]):#.3g}"
+    text = _rounded(row[metric].item())
     if f"{metric}_low" in (row.dtype.names or ()):
-        text += f" [{float(row[f'{metric}_low']):#.3g}, {float(row[f'{metric}_high']):#.3g}]"
+        text += f" [{_rounded(row[f'{metric}_low'].item())}, {_rounded(row[f'{metric}_high'].item())}]"
     return text + (f" ({row['excluded']} failed)" if row["excluded"] else "")
