@@ -43,19 +43,18 @@ def panel(axes: Axes, entries: list[dict[str, Any]], target: str) -> None:
 def figure() -> Figure:
     """Does a trained model hold EM's steps? Linear probes, layer by layer."""
     content: dict[str, Any] = json.loads(STORED.read_text(encoding="utf-8"))
-    picture = style.new_figure(3.4)
-    axes = picture.subplots(1, 3)
-    panel(axes[0], content["construction"], "responsibilities")
-    style.panel_title(axes[0], "a", "built by hand: responsibilities")
-    panel(axes[1], content["trained"], "responsibilities")
-    style.panel_title(axes[1], "b", "trained: responsibilities")
-    panel(axes[2], content["trained"], "means")
-    style.panel_title(axes[2], "c", "trained: current means")
-    shuffled = max(matrix(content["trained"], "responsibilities", "shuffled")[0].max(), 0)
+    picture = style.new_figure(5.2)
+    axes = picture.subplots(2, 2)
+    titles = {"construction": "built by hand", "trained": "trained"}
+    cases = [(subject, target) for target in ("responsibilities", "means") for subject in titles]
+    for letter, each, (subject, target) in zip("abcd", axes.ravel(), cases, strict=True):
+        panel(each, content[subject], target)
+        style.panel_title(each, letter, f"{titles[subject]}: {'current ' if target == 'means' else ''}{target}")
+    shuffled = [max(matrix(content["trained"], target, "shuffled")[0].max(), 0) for _, target in cases[1::2]]
     style.caption(
         picture,
         f"R² on {content['judged_on']} held-out tasks of linear probes fitted on {content['fitted_on']}; d = "
         f"{content['dim']}, K = {content['components']}, n = {content['samples']}. Bold: the step that a layer gives "
-        f"best. Shuffled responsibilities give at most {shuffled:.2f} in (b).",
+        f"best. Shuffled targets give at most {shuffled[0]:.2f} in (b) and {shuffled[1]:.2f} in (d).",
     )
     return picture

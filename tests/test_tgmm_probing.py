@@ -17,6 +17,7 @@ from constructions.errors import InputError
 from tgmm import checkpoints, probing
 from tgmm import config as configs
 from tgmm.__main__ import main
+from tgmm.baselines.starts import kmeans_plus_plus
 from tgmm.estimation import estimate
 from tgmm.probing import STEPS, Observed, observe_construction, observe_model, probes, targets, trajectory
 from tgmm.tasks import TaskDistribution, Tasks, draw
@@ -51,7 +52,8 @@ def test_r2_is_that_of_least_squares(rng: np.random.Generator) -> None:
 
 
 def test_the_construction_holds_every_step_where_its_proof_says() -> None:
-    """After the E-step's layer of step t its stream holds w_t up to its networks' error: R² = 1 there, less elsewhere.
+    """After the E-step's layer of step t its stream holds w_t up to its networks' error, and before it the means that
+    step t begins with: R² = 1 there, less elsewhere.
 
     A mean is off by at most 0.01 a step, a logit of a sample within 10 of it by some 0.2 after two steps, and w by a
     quarter of that, 0.05 = δ, at most: 1 − R² ≤ δ²/(variance of w, about 0.2) < 0.02, if all were as bad.
@@ -59,15 +61,16 @@ def test_the_construction_holds_every_step_where_its_proof_says() -> None:
     steps = 3
     rng = np.random.default_rng(5)
     found = probes(observe_construction(drawn(61, 1), steps, rng), observe_construction(drawn(31, 2), steps, rng), rng)
-    of = {(each.layer, each.step): each for each in found if each.target == "responsibilities"}
-    for step in range(steps):
-        here = 2 * step + 1
-        assert of[here, step].r2.value > 0.98
-        for other in (t for t in STEPS if t != step):
-            assert of[here, other].r2.value < of[here, step].r2.value
-        for layer in {each.layer for each in found} - {here}:
-            assert of[layer, step].r2.value < of[here, step].r2.value
-        assert of[here, step].shuffled.high < 0.2
+    for target, first in (("means", 0), ("responsibilities", 1)):
+        of = {(each.layer, each.step): each for each in found if each.target == target}
+        for step in range(steps):
+            here = 2 * step + first
+            assert of[here, step].r2.value > 0.98
+            for other in (t for t in STEPS if t != step):
+                assert of[here, other].r2.value < of[here, step].r2.value
+            for layer in {each.layer for each in found} - {here}:
+                assert of[layer, step].r2.value < of[here, step].r2.value
+            assert of[here, step].shuffled.high < 0.2
 
 
 def test_trajectory_is_exact_em() -> None:
@@ -88,11 +91,13 @@ def test_targets_are_in_the_order_of_the_model_s_means() -> None:
     order = np.array([2, 0, 1])
     log_weights, means = path[50]
     own = means[:, order] + 1e-3  # component j of the model is component order[j] of EM
-    found = targets(tasks.samples, path, own)
+    component = np.arange(29) * np.array([[1], [2], [1], [2], [1]]) % 3
+    found = targets(tasks.samples, path, own, component)
     for step in (0, 2, 50):
         w = np.exp(log_responsibilities(tasks.samples, np.exp(path[step][0]), path[step][1]))
         assert np.array_equal(found["responsibilities", step], w[:, :, order])
-        assert np.array_equal(found["means", step], w @ path[step][1])
+        for task in range(5):
+            assert np.array_equal(found["means", step][task], path[step][1][task][order[component[task]]])
     assert log_weights.shape == (5, 3)
 
 
@@ -110,15 +115,22 @@ def test_states_are_the_model_s(checkpoint: Path, rng: np.random.Generator) -> N
     import torch
 
     read = model.read_outs[1](torch.from_numpy(observed.states[-1]), torch.ones(5, 17, dtype=torch.bool))
-    assert read.means.detach().numpy() == pytest.approx(estimate(model, tasks.samples, 3).means, rel=1e-12, abs=0)
+    own = estimate(model, tasks.samples, 3)
+    assert read.means.detach().numpy() == pytest.approx(own.means, rel=1e-12, abs=0)
+    # a sample's mean is where EM took the component under which the model finds it most probable
+    joint = np.log(own.weights)[:, None] - ((tasks.samples[:, :, None] - own.means[:, None]) ** 2).sum(axis=3) / 2
+    start = kmeans_plus_plus(tasks.samples, 3, np.random.default_rng(20))
+    expected = targets(tasks.samples, trajectory(tasks.samples, start), own.means, joint.argmax(axis=2))
+    for key, values in expected.items():
+        assert np.array_equal(observed.targets[key], values)
 
 
 def test_tasks_that_differ_are_refused(checkpoint: Path, rng: np.random.Generator) -> None:
     mixed = draw(TaskDistribution(components=(2, 3), samples=(7, 7)), 11, rng)
-    with pytest.raises(InputError, match="all tasks need it, and all their samples"):
+    with pytest.raises(InputError, match="the tasks have 2, 3 components; all need the same K"):
         probing.shared_components(mixed)
     ragged = draw(TaskDistribution(components=(3,), samples=(5, 7)), 11, rng)
-    with pytest.raises(InputError, match="all tasks need it, and all their samples"):
+    with pytest.raises(InputError, match="the tasks have 5 to 7 samples; all need the same number"):
         probing.shared_components(ragged)
 
 

@@ -125,6 +125,48 @@ def test_an_array_missing_or_of_another_shape_or_kind(frozen, name):
     assert_refused(path, "is not a task set", name)
 
 
+@pytest.mark.parametrize(
+    ("name", "where", "value", "fragment"),
+    [
+        ("components", (12,), 3, "a task's K is none of the distribution's"),
+        ("mask", (12, slice(10, None)), False, "a task has fewer samples than the distribution says"),
+        ("mask", (12, 0), False, "a task's samples are not its first"),
+        ("labels", (12, 0), -1, "a sample's label is none of its task's components"),
+        ("labels", (12, 0), 7, "a sample's label is none of its task's components"),
+        ("samples", (12, 0, 2), np.nan, "it holds numbers that are not finite"),
+        ("means", (12, 0, 2), np.inf, "it holds numbers that are not finite"),
+        ("weights", (12, 0), 0.0, "a weight is not positive, or beyond its task's K"),
+        ("scales", (12, 0, 2), 0.0, "a scale is not positive"),
+    ],
+)
+def test_numbers_that_no_task_has(frozen, name, where, value, fragment):
+    path, drawn = frozen
+    array = dict(zip(NAMES, arrays(drawn.tasks), strict=True))[name].copy()
+    array[where] = value
+    rewritten(path, **{name: array})
+    assert_refused(path, f"is not a task set: {fragment}")
+
+
+def test_a_set_of_no_task(frozen):
+    path, drawn = frozen
+    rewritten(path, **{name: array[:0] for name, array in zip(NAMES, arrays(drawn.tasks), strict=True)})
+    assert_refused(path, "is not a task set: it holds no task")
+
+
+def test_weights_and_labels_end_with_the_components_of_their_task(frozen):
+    path, drawn = frozen
+    fewest = int(drawn.tasks.components.argmin())
+    beyond = int(drawn.tasks.components[fewest])
+    assert beyond < 7
+    weights, labels = drawn.tasks.truth.weights.copy(), drawn.tasks.labels.copy()
+    weights[fewest, beyond], labels[fewest, 0] = 0.1, beyond
+    rewritten(path, weights=weights)
+    assert_refused(path, "beyond its task's K")
+    path.write_bytes(drawn.serialise())
+    rewritten(path, labels=labels)
+    assert_refused(path, "a sample's label is none of its task's components")
+
+
 GOOD = {"format": "tgmm tasks 1", "seed": 29, "distribution": asdict(CHANGED)}
 
 

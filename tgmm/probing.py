@@ -4,7 +4,9 @@ A probe is the best linear map, with a constant, from a sample's hidden state to
 judged on others by R² = 1 − Σ‖target − prediction‖²/Σ‖target − its mean‖². Targets, at step t of exact EM:
 
 responsibilities  w_ik, k = 1 … K, components in the order of the model's own estimate;
-means             Σ_k w_ik μ_k, the current means as sample i sees them: no order of the components is needed.
+means             μ_c(i), the current mean of the component that token i stands for: in the hand-built transformer the one
+                  whose parameters the token carries, r(i); in a trained model the sample's own, the most probable
+                  one under the model's estimate.
 
 Two controls that any claim about a layer has to beat: the same probes on the read-in (layer 0), which sees one sample
 and no other, and on targets that are shuffled among the samples of their task, which leaves what is common to a task.
@@ -16,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from constructions.algorithms.em import log_em_step, log_responsibilities
 from constructions.errors import InputError
@@ -24,6 +26,7 @@ from tgmm import bootstrap
 from tgmm.baselines.starts import kmeans_plus_plus
 from tgmm.baselines.transformer import layer_streams
 from tgmm.bootstrap import Interval
+from tgmm.densities import log_joint_density
 from tgmm.estimation import estimate
 from tgmm.metrics import assign
 from tgmm.model import Tgmm
@@ -73,15 +76,23 @@ def trajectory(samples: Float[np.ndarray, "B N d"], start: Float[np.ndarray, "B 
     return kept
 
 
-def targets(samples: Float[np.ndarray, "B N d"], path: Path, own: Float[np.ndarray, "B K d"]) -> Targets:
-    """Every target of every step. The components' order is that of `own` means where EM ends, along the whole path."""
+def targets(
+    samples: Float[np.ndarray, "B N d"],
+    path: Path,
+    own: Float[np.ndarray, "B K d"],
+    component: Int[np.ndarray, "B N"],
+) -> Targets:
+    """Every target of every step. The components' order is that of `own` means where EM ends, along the whole path.
+
+    `component` says, in that order, which one each token stands for.
+    """
     last = path[max(path)][1]
     order = assign(((own[:, :, None] - last[:, None]) ** 2).sum(axis=3))
     found = {}
     for step, (log_weights, means) in path.items():
         w = np.exp(log_responsibilities(samples, np.exp(log_weights), means))
-        found["means", step] = w @ means
         found["responsibilities", step] = np.take_along_axis(w, order[:, None], axis=2)
+        found["means", step] = np.take_along_axis(means, np.take_along_axis(order, component, axis=1)[..., None], axis=1)
     return found
 
 
@@ -95,26 +106,35 @@ def observe_model(model: Tgmm, tasks: Tasks, rng: np.random.Generator) -> Observ
     with torch.no_grad():
         states = model.backbone.trace(model.embed(held, index), mask)  # type: ignore[operator]
     path = trajectory(tasks.samples, kmeans_plus_plus(tasks.samples, components, rng))
-    own = estimate(model, tasks.samples, components).means
-    return Observed([state.double().cpu().numpy() for state in states], targets(tasks.samples, path, own))
+    own = estimate(model, tasks.samples, components)
+    component = log_joint_density(own, tasks.samples).argmax(axis=2)
+    found = targets(tasks.samples, path, own.means, component)
+    return Observed([state.double().cpu().numpy() for state in states], found)
 
 
 def observe_construction(tasks: Tasks, steps: int, rng: np.random.Generator) -> Observed:
-    """The hand-built EM transformer, and EM from the start that it is given: it holds w after every E-step's layer."""
+    """The hand-built EM transformer, and EM from the start that it is given.
+
+    It holds w after every E-step's layer, and the mean of component r(i) before it.
+    """
     components = shared_components(tasks)
     kept = tasks.samples[:, : tasks.samples.shape[1] // components * components]
     start = kmeans_plus_plus(kept, components, rng)
     states = [stream.numpy() for stream in layer_streams(kept, start, steps)]
     path = trajectory(kept, start)
-    return Observed(states, targets(kept, path, path[max(path)][1]))
+    carried = np.tile(np.arange(kept.shape[1]) % components, (len(kept), 1))
+    return Observed(states, targets(kept, path, path[max(path)][1], carried))
 
 
 def shared_components(tasks: Tasks) -> int:
     """Their K; an InputError if they differ in it or have missing samples."""
-    components = int(tasks.components[0])
-    if not (tasks.components == components).all() or not tasks.mask.all():
-        raise InputError(f"components is {components}; all tasks need it, and all their samples")
-    return components
+    components = np.unique(tasks.components)
+    if len(components) != 1:
+        raise InputError(f"the tasks have {', '.join(map(str, components))} components; all need the same K")
+    counts = tasks.mask.sum(axis=1)
+    if counts.min() < tasks.mask.shape[1]:
+        raise InputError(f"the tasks have {counts.min()} to {counts.max()} samples; all need the same number")
+    return int(components[0])
 
 
 def probes(fitted: Observed, judged: Observed, rng: np.random.Generator) -> list[Probe]:

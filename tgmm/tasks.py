@@ -225,8 +225,11 @@ def read(path: Path) -> TaskSet:
             layout = _layout(distribution, len(file.get_tensor("components")))
             array = {name: file.get_tensor(name) for name in layout}
         for name, (kind, shape) in layout.items():
-            if (array[name].dtype.kind, array[name].shape) != (kind, shape):
-                raise ValueError(f"{name} is {array[name].dtype} of shape {array[name].shape}; {shape} is needed")
+            if (array[name].dtype, array[name].shape) != (kind, shape):
+                raise ValueError(
+                    f"{name} is {array[name].dtype} of shape {array[name].shape}; {np.dtype(kind)} of {shape} is needed"
+                )
+        _require_consistent(distribution, array)
         truth = Mixtures(array["weights"], array["means"], array["scales"])
         tasks = Tasks(array["samples"], array["mask"], array["labels"], array["components"], truth)
         return TaskSet(distribution, int(entry["seed"]), tasks)
@@ -240,15 +243,37 @@ def _stored(entry: dict[str, Any]) -> TaskDistribution:
     return TaskDistribution(**tuples)
 
 
-def _layout(distribution: TaskDistribution, count: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+def _require_consistent(distribution: TaskDistribution, array: dict[str, np.ndarray]) -> None:
+    """A ValueError if no task of the distribution has such numbers."""
+    components, labels, mask, weights = (array[name] for name in ("components", "labels", "mask", "weights"))
+    counts = mask.sum(axis=1)
+    own = np.arange(weights.shape[1]) < components[:, None]
+    for wrong, what in (
+        (not len(components), "it holds no task"),
+        (not np.isin(components, distribution.components).all(), "a task's K is none of the distribution's"),
+        (not (counts >= distribution.samples[0]).all(), "a task has fewer samples than the distribution says"),
+        (not np.array_equal(mask, np.arange(mask.shape[1]) < counts[:, None]), "a task's samples are not its first"),
+        (
+            not np.where(mask, (labels >= 0) & (labels < components[:, None]), labels == -1).all(),
+            "a sample's label is none of its task's components",
+        ),
+        (not all(np.isfinite(each).all() for each in array.values()), "it holds numbers that are not finite"),
+        (not np.where(own, weights > 0, weights == 0).all(), "a weight is not positive, or beyond its task's K"),
+        (not (array["scales"] > 0).all(), "a scale is not positive"),
+    ):
+        if wrong:
+            raise ValueError(what)
+
+
+def _layout(distribution: TaskDistribution, count: int) -> dict[str, tuple[type, tuple[int, ...]]]:
     """The kind of number and the shape of every array of a file."""
     most, largest, dim = distribution.samples[1], max(distribution.components), distribution.dim
     return {
-        "samples": ("f", (count, most, dim)),
-        "mask": ("b", (count, most)),
-        "labels": ("i", (count, most)),
-        "components": ("i", (count,)),
-        "weights": ("f", (count, largest)),
-        "means": ("f", (count, largest, dim)),
-        "scales": ("f", (count, largest, dim)),
+        "samples": (np.float64, (count, most, dim)),
+        "mask": (np.bool_, (count, most)),
+        "labels": (np.int64, (count, most)),
+        "components": (np.int64, (count,)),
+        "weights": (np.float64, (count, largest)),
+        "means": (np.float64, (count, largest, dim)),
+        "scales": (np.float64, (count, largest, dim)),
     }
