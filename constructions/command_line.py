@@ -42,6 +42,11 @@ def run_command(body: Callable[[], int]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:  # a name too long, a directory that cannot be made
+        if error.filename is None:
+            raise
+        print(f"error: {str(error.filename)!r} cannot be used: {error.strerror}", file=sys.stderr)
+        return 2
 
 
 class Progress:

@@ -37,7 +37,8 @@ def read_samples(path: Path) -> Float[np.ndarray, "N d"]:
     if not np.isfinite(samples).all():
         row, column = (int(index) for index in np.argwhere(~np.isfinite(samples))[0])
         raise InputError(
-            f"{str(path)!r} holds {samples[row, column]} in row {row}, column {column}; all numbers must be finite"
+            f"{str(path)!r} holds {samples[row, column]} in row {row}, column {column}, counted from 0; all numbers "
+            "must be finite"
         )
     return samples
 
@@ -59,13 +60,19 @@ def _read_csv(path: Path) -> np.ndarray:
     lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     if not lines:
         raise ValueError("it is empty")
-    try:
-        [float(cell) for cell in lines[0].split(",")]
-    except ValueError:
+    if not any(_is_number(cell) for cell in lines[0].split(",")):
         lines = lines[1:]  # a header
     if not lines:
         raise ValueError("it has a header and no rows")
     return np.loadtxt(lines, delimiter=",", ndmin=2)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def first_line(error: Exception) -> str:

@@ -142,6 +142,20 @@ def test_of_several_runs_each_task_has_its_most_likely(step, monkeypatch):
     assert chosen == {0, 1, 2}
 
 
+def test_a_run_that_fails_is_replaced_by_one_that_does_not(monkeypatch):
+    """And no other way round; where all fail, the last is kept."""
+    levels = iter(np.array([[np.nan, -1, np.nan, -2], [-3, np.nan, np.nan, -1], [-4, -2, np.nan, -3]]))
+    numbers = iter((1.0, 2.0, 3.0))
+
+    def run(*_: object) -> tuple[em.Parameters, np.ndarray]:
+        means = np.full((4, 1, 2), next(numbers))
+        return em.from_means(means), next(levels).copy()
+
+    monkeypatch.setattr(em, "_run", run)
+    found = em.estimate(np.zeros((4, 3, 2)), 1, np.random.default_rng(0), starts.distinct_samples, em.isotropic_step, 3)
+    assert found.means[:, 0, 0].tolist() == [2, 1, 3, 2]
+
+
 def test_a_start_has_equal_weights_and_unit_scales(rng):
     means = rng.standard_normal((7, 5, 2))
     start = em.mixtures(em.from_means(means))

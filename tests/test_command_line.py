@@ -25,7 +25,9 @@ def test_exit_codes(capsys):
     assert capsys.readouterr() == ("", "error: K is 3; it must be 2\n")
     assert run_command(failing(MemoryError())) == 2
     assert capsys.readouterr().err.startswith("error: this run needs more memory")
-    for bug in (ZeroDivisionError(), RuntimeError("shapes cannot be multiplied")):  # no bad input
+    assert run_command(lambda: Path("x" * 300).stat().st_size) == 2
+    assert capsys.readouterr() == ("", f"error: {'x' * 300!r} cannot be used: File name too long\n")
+    for bug in (ZeroDivisionError(), RuntimeError("shapes cannot be multiplied"), OSError("?")):  # no bad input
         with pytest.raises(type(bug)):
             run_command(failing(bug))
 

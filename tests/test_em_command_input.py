@@ -18,6 +18,7 @@ def files(tmp_path: Path) -> Path:
         "ragged": "1,2\n3,4\n5\n",
         "empty": "",
         "header": "a,b\n",
+        "begins": "1,x\n2,3\n",
         "far": "1,2\n30,40\n",
     }
     for name, text in texts.items():
@@ -74,6 +75,8 @@ CASES = [
     ("--data DIR/ragged.csv --components 1", ["ragged.csv", "from 2 to 1", "row 3"]),
     ("--data DIR/empty.csv --components 1", ["empty.csv", "is empty"]),
     ("--data DIR/header.csv --components 1", ["header.csv", "no rows"]),
+    ("--data DIR/begins.csv --components 1", ["begins.csv", "table of numbers", "'x'", "row 0"]),
+    ("--data DIR/nan.csv --components 1", ["nan.csv", "row 1, column 1, counted from 0"]),
     ("--data DIR/latin.csv --components 1", ["latin.csv", "0xff"]),
     ("--data DIR/absent.csv --components 1", ["no file", "absent.csv"]),
     ("--data DIR/ok.txt --components 1", ["ok.txt", ".csv", ".npy"]),

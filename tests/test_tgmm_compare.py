@@ -10,12 +10,14 @@ import pytest
 from conftest import Command, in_process
 from tgmm_runs import smoke
 
-from tgmm import bootstrap, tasks
+from constructions.errors import InputError
+from tgmm import bootstrap, compare_command, tasks
 from tgmm import config as configs
 from tgmm.__main__ import main
-from tgmm.baselines import ANISOTROPIC_METHODS, METHODS
+from tgmm.baselines import ANISOTROPIC_METHODS, METHODS, Method
 from tgmm.compare_command import applicable
 from tgmm.metrics import score
+from tgmm.mixtures import Mixtures
 from tgmm.training import MODEL, begin, train
 
 DRAWN = ("--dim", 3, "--components", 2, "--samples", 23, "--count", 7, "--seed", 5)
@@ -63,6 +65,23 @@ def test_a_row_is_the_method_s_score(command: Command, frozen: Path, tmp_path: P
     assert f"{rows['em-pruning']['metrics']['l2_error'][0]:.4f}" in told.out
 
 
+def test_a_method_that_cannot_estimate_stops_no_other(
+    command: Command, frozen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(*_: object) -> Mixtures:
+        raise InputError("the weights are too large")
+
+    monkeypatch.setitem(compare_command.METHODS, "em-samples", Method("refuses", refusing))
+    given = ("compare", "--tasks", frozen, "--json", "-", "--methods", "em-samples")
+    said = command(*given, "em-pruning")
+    assert said.code == 0
+    assert [row["method"] for row in said.json] == ["em-pruning"]
+    assert said.err == "em-samples cannot estimate these tasks: the weights are too large\n"
+    alone = command(*given)
+    assert (alone.code, alone.out) == (2, "")
+    assert alone.err.endswith("\nerror: none of 1 methods can estimate these tasks\n")
+
+
 def test_methods_that_apply() -> None:
     def names(components: int, **given: object) -> set[str]:
         return set(applicable(tasks.TaskDistribution(**given), components))
@@ -101,10 +120,6 @@ def test_what_will_not_do_is_refused(command: Command, frozen: Path, tmp_path: P
     command("compare", "--tasks", tmp_path / "absent").assert_refused("there is no file")
     mixed = tmp_path / "mixed.safetensors"
     command("tasks", "--out", mixed, "--components", 2, 3, "--count", 7)
-    command("compare", "--tasks", mixed, "--methods", "em-pruning").assert_refused(
-        "all tasks need it, and all their samples"
-    )
+    command("compare", "--tasks", mixed, "--methods", "em-pruning").assert_refused("all need the same K")
     command("tasks", "--out", mixed, "--components", 3, "--samples", 5, 11)
-    command("compare", "--tasks", mixed, "--methods", "em-pruning").assert_refused(
-        "all tasks need it, and all their samples"
-    )
+    command("compare", "--tasks", mixed, "--methods", "em-pruning").assert_refused("all need the same K")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -101,10 +102,12 @@ def test_samples_that_leave_float32_are_refused(size: float, tmp_path: Path, com
     [
         ({"config": None}, {}, "does not describe its model"),
         ({"step": float("inf")}, {}, "does not describe its model"),
+        ({"step": -3}, {}, "does not describe its model: step is -3"),
+        ({"seconds": -0.5}, {}, "does not describe its model: step is 6 and seconds -0.5"),
         ({}, {"model.more": torch.zeros(2)}, "holds the tensor 'model.more'"),
         ({}, {"model.read_in.bias": torch.zeros(14, dtype=torch.float16)}, "torch.float32 is needed"),
     ],
-    ids=["config", "step", "more", "dtype"],
+    ids=["config", "step", "negative", "seconds", "more", "dtype"],
 )
 def test_odd_checkpoints_are_refused(
     entry: dict[str, object], tensors: dict[str, torch.Tensor], told: str, tmp_path: Path, command: Command
@@ -117,6 +120,21 @@ def test_odd_checkpoints_are_refused(
     np.save(tmp_path / "data.npy", np.ones((13, 2)))
     given = ("--data", tmp_path / "data.npy", "--components", 2, "--checkpoint", tmp_path / "odd.safetensors")
     command("estimate", *given).assert_refused("odd.safetensors", told)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("you tried to allocate 2**60 bytes")])
+def test_a_model_that_cannot_be_built(
+    error: Exception, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(begin(configs.load(smoke(tmp_path, steps=6)), tmp_path))
+    np.save(tmp_path / "data.npy", np.ones((13, 2)))
+
+    def too_large(_: object) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(configs, "build", too_large)
+    given = ("--data", tmp_path / "data.npy", "--components", 2, "--checkpoint", tmp_path / MODEL)
+    command("estimate", *given).assert_refused("model.safetensors' describes a model that cannot be built")
 
 
 def test_the_hint_names_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Command, in_process
-from scipy.stats import norm
+from scipy.stats import chi2, norm
 from tgmm_runs import smoke
 
 from constructions.algorithms.metrics import average_log_likelihood
@@ -16,25 +16,66 @@ from constructions.algorithms.sampling import Mixture
 from tgmm import checkpoints
 from tgmm import config as configs
 from tgmm.__main__ import main
-from tgmm.estimate_command import REACH, strange_noise
+from tgmm.estimate_command import CHANCE, REACH, UNIT, strange_noise, variance_limits
 from tgmm.estimation import estimate
 from tgmm.mixtures import Mixtures
 from tgmm.training import MODEL, begin, train
 
 
-@pytest.mark.parametrize(("noise", "strange"), [(3.0, True), (0.2, True), (1.0, False)])
-def test_noise_that_is_not_unit(noise: float, strange: bool, rng: np.random.Generator) -> None:
-    """Σ_ik w_ik ‖x_i − μ_k‖²/(Nd), with responsibilities of scipy's densities one sample at a time."""
-    weights, means = np.array([0.3, 0.7]), np.array([[0.5, -1.0], [-0.5, 1.0]])
-    samples = means[rng.integers(2, size=101)] + noise * rng.standard_normal((101, 2))
-    spread = 0.0
+@pytest.mark.parametrize(
+    ("noise", "where"),
+    [
+        ([[1, 1], [1, 1]], None),
+        ([[3, 3], [3, 3.1]], "one of the estimated means"),
+        ([[0.2, 0.2], [0.2, 0.19]], "one of the estimated means"),
+        ([[0.15, 1.38], [0.16, 1.38]], "one of the estimated means"),  # on average over coordinates about 1
+        ([[0.2, 0.2], [1.2, 1.2]], "one of the estimated means"),  # on average over components about 1
+        ([[1, 1.6], [1, 1.38]], "the estimated means"),  # of each alone it may be chance
+    ],
+    ids=["unit", "large", "small", "coordinate", "component", "all"],
+)
+def test_noise_that_is_not_unit(noise: list[list[float]], where: str | None, rng: np.random.Generator) -> None:
+    """Σ_i w_ik (x_ij − μ_kj)² over Σ_i w_ik, with responsibilities of scipy's densities one sample at a time.
+
+    The noise of the 31 samples of one component and the 71 of the other has just these root mean squares.
+    """
+    weights, means = np.array([0.3, 0.7]), np.array([[3.5, -4.0], [-3.5, 4.0]])
+    labels = np.repeat([0, 1], [31, 71])
+    deviations = rng.standard_normal((102, 2))
+    for k in range(2):
+        deviations[labels == k] *= np.array(noise[k]) / np.sqrt((deviations[labels == k] ** 2).mean(axis=0))
+    samples = means[labels] + deviations
+    sums, counts = np.zeros((3, 2)), np.zeros(3)
     for x in samples:
         density = weights * norm.pdf(x, means).prod(axis=1)
-        spread += float(density / density.sum() @ ((x - means) ** 2).mean(axis=1)) / 101
+        w = np.append(density / density.sum(), 1)
+        sums += w[:, None] * np.vstack([(x - means) ** 2, (density / density.sum()) @ (x - means) ** 2])
+        counts += w
+    variances = sums / counts[:, None]
     said = strange_noise(Mixtures.isotropic(weights[None], means[None]), samples)
-    assert len(said) == strange
-    if strange:
-        assert f"the samples have variance {spread:.3g} times the noise's" in said[0]
+    if where is None:
+        assert said == []
+        return
+    off = np.abs(np.log(variances))
+    if where == "the estimated means":
+        off[:2] = 0
+    row, coordinate = np.unravel_index(off.argmax(), (3, 2))
+    assert f"in coordinate {coordinate} is {variances[row, coordinate]:.3g} times the noise's" in said[0]
+    assert said[0].startswith(f"around {where} the samples' variance")
+
+
+def test_a_mean_without_samples_is_passed_over(rng: np.random.Generator) -> None:
+    means = np.array([[0.0, 0.0], [9.0, 9.0]])
+    assert strange_noise(Mixtures.isotropic(np.array([[0.5, 0.5]]), means[None]), rng.standard_normal((31, 2))) == []
+
+
+def test_limits_of_a_variance_are_those_of_chance() -> None:
+    """The chi-squared quantiles, which the formula meets within 3 % from m = 41 on; where they are narrower, UNIT."""
+    for m in (41, 53):
+        low, high = variance_limits(np.array([float(m)]))
+        assert low[0] == pytest.approx(chi2.ppf(norm.sf(CHANCE), m) / m, rel=0.03, abs=0)
+        assert high[0] == pytest.approx(chi2.isf(norm.sf(CHANCE), m) / m, rel=0.03, abs=0)
+    assert [float(limit[0]) for limit in variance_limits(np.array([1009.0]))] == list(UNIT)
 
 
 @pytest.fixture
@@ -111,7 +152,7 @@ def test_scales_are_told(command: Command, data: Path, tmp_path: Path) -> None:
             lambda x: x + np.array([0, 9.0 + REACH]),
             "in size; means were trained within ±5, so that samples lie within ±10",
         ),
-        (lambda x: 40 * x, "the model was trained on unit noise: scale the samples"),
+        (lambda x: 40 * x, "times the noise's that the model assumes"),
     ],
     ids=["few", "many", "far", "noise"],
 )

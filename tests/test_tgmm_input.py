@@ -51,7 +51,8 @@ def test_results_of_an_older_or_a_half_trained_model_are_refused(
     assert command("evaluate", tmp_path / "grid.toml", *results).code == 0
     assert command("table", "a", *results).code == 0
     command("table", "a", "b", *results).assert_refused("the sweeps have d = 2, 3; a table is of one")
-    (directory / training.TRAINING).unlink()
+    for name in (training.TRAINING, MODEL):
+        (directory / name).unlink()
     train(begin(configs.load(smoke(tmp_path, seed=3)), directory))
     command("table", "a", *results).assert_refused("the results of 'base-d2' are of another checkpoint")
 
@@ -73,9 +74,12 @@ def test_methods_are_not_run_on_tasks_that_cannot_be_scored(
         "tgmm.compare_command.METHODS", {"em-normal": Method("never", lambda *given: pytest.fail("it is run"))}
     )
     path = tmp_path / "t.safetensors"
-    for given in (("--components", 2, 3), ("--components", 3, "--samples", 5, 11)):
+    for given, same in (
+        (("--components", 2, 3), "the same K"),
+        (("--components", 3, "--samples", 5, 11), "the same number"),
+    ):
         command("tasks", "--out", path, "--count", 7, *given)
-        command("compare", "--tasks", path, "--methods", "em-normal").assert_refused("components")
+        command("compare", "--tasks", path, "--methods", "em-normal").assert_refused(f"all need {same}")
 
 
 def test_probes_need_several_components_and_unit_scales(command: Command, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,11 @@ from tgmm import config as configs
 from tgmm import evaluation, training
 from tgmm.__main__ import main
 from tgmm.baselines import METHODS
+from tgmm.config import TrainingConfig
 from tgmm.evaluation import Cell, from_truth, measure
 from tgmm.metrics import align, l2_error
 from tgmm.tasks import TaskSet
-from tgmm.train_command import _Shown
+from tgmm.train_command import _alone, _Shown
 from tgmm.training import CONFIG, METRICS, MODEL, TRAINING
 
 
@@ -72,10 +74,63 @@ def test_threads_are_the_config_s(command: Command, tmp_path: Path, monkeypatch:
 
 
 def test_a_line_tells_the_time_that_is_left(capfd: pytest.CaptureFixture[str]) -> None:
-    _Shown(40)({"step": 10, "seconds": 7.0, "loss": 1.25, "validation": {"2": 0.5, "3": 0.75}})
+    shown = _Shown(TrainingConfig(steps=40, log=5, warmup=0, checkpoint=10))
+    shown({"step": 5, "seconds": 3.5, "loss": 1.5})  # nothing is kept of it, and there is no terminal
+    shown({"step": 10, "seconds": 7.0, "loss": 1.25, "validation": {"2": 0.5, "3": 0.75}})
     assert capfd.readouterr().out == (
         "step 10 of 40, loss 1.2500, about 21 s left, l2-error 0.5000 (K = 2), 0.7500 (K = 3)\n"
     )
+
+
+def test_a_terminal_shows_every_line_in_place(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines with a checkpoint stay; whatever comes next, after the end or an error, has a line of its own."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    with _Shown(TrainingConfig(steps=7, log=1, warmup=0, checkpoint=5, validation=0)) as shown:
+        for step in (5, 6):
+            shown({"step": step, "seconds": float(step), "loss": 1.0})
+    assert capfd.readouterr().out == (
+        "\rstep 5 of 7, loss 1.0000, about 2 s left\x1b[K\n\rstep 6 of 7, loss 1.0000, about 1 s left\x1b[K\n"
+    )
+    with _Shown(TrainingConfig(steps=7, log=1, warmup=0, checkpoint=5, validation=0)) as shown:
+        shown({"step": 7, "seconds": 7.0, "loss": 1.0})
+    assert capfd.readouterr().out.endswith("about 0 s left\x1b[K\n")
+
+
+def test_a_model_that_was_removed_is_written_again(command: Command, tmp_path: Path) -> None:
+    given = ("train", "--config", smoke(tmp_path, steps=6), "--out", tmp_path / "run")
+    command(*given)
+    model = (tmp_path / "run" / MODEL).read_bytes()
+    (tmp_path / "run" / MODEL).unlink()
+    assert "holds the whole run" in command(*given).out
+    assert (tmp_path / "run" / MODEL).read_bytes() == model
+
+
+def test_a_model_is_not_replaced_by_that_of_another_run(command: Command, tmp_path: Path) -> None:
+    """Also where what a run needs to go on is gone."""
+    command("train", "--config", smoke(tmp_path, steps=6), "--out", tmp_path / "run")
+    (tmp_path / "run" / TRAINING).unlink()
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    said = command("train", "--config", smoke(tmp_path, steps=6, seed=3), "--out", tmp_path / "run")
+    said.assert_refused("holds a run with seed = 0 in [training], and the config says 3")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_one_process_trains_in_a_directory(command: Command, tmp_path: Path) -> None:
+    given = ("train", "--config", smoke(tmp_path, steps=6), "--out", tmp_path / "run")
+    (tmp_path / "run").mkdir()
+    with _alone(tmp_path / "run"):
+        command(*given).assert_refused("in which another process is training")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == []
+    (tmp_path / "run" / f".{TRAINING}.x").write_bytes(b"of a process that was killed")
+    assert command(*given).code == 0
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == sorted((CONFIG, METRICS, MODEL, TRAINING))
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "/proc/x"])
+def test_a_directory_that_cannot_be(command: Command, tmp_path: Path, name: str) -> None:
+    command("train", "--config", smoke(tmp_path, steps=6), "--out", tmp_path / name).assert_refused("cannot be")
 
 
 CELL = Cell("a", "em-normal", 2, 3, 31, 0.0, 0.0, "unit", 5, 13)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from constructions.errors import InputError
+from constructions.sample_files import first_line
 from tgmm import config as configs
 from tgmm.config import Config
 from tgmm.model import Tgmm
@@ -96,6 +98,8 @@ def read(path: Path, training: bool = False) -> Checkpoint:
     try:
         config = configs.parse(dict(entry["config"]))
         checkpoint = Checkpoint(config, int(entry["step"]), float(entry["seconds"]), tensors)
+        if checkpoint.step < 0 or not 0 <= checkpoint.seconds < inf:
+            raise ValueError(f"step is {checkpoint.step} and seconds {checkpoint.seconds}")
     except (KeyError, OverflowError, TypeError, ValueError) as error:
         raise InputError(f"{told} does not describe its model: {error}") from error
     _require_tensors(told, checkpoint, training)
@@ -113,7 +117,10 @@ def _entry(told: str, metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _require_tensors(told: str, checkpoint: Checkpoint, training: bool) -> None:
-    model = _untrained(checkpoint.config)
+    try:
+        model = _untrained(checkpoint.config)
+    except (MemoryError, RuntimeError) as error:  # torch's allocator raises the latter
+        raise InputError(f"{told} describes a model that cannot be built: {first_line(error)}") from error
     wanted = {PREFIX + name: tensor.shape for name, tensor in model.state_dict().items()}
     if training:
         wanted |= {f"{moment}.{name}": p.shape for name, p in model.named_parameters() for moment in STATE}

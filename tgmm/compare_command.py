@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ def parser() -> Parser:
     width = max(map(len, METHODS))
     p = Parser(
         prog="python -m tgmm compare",
-        description="Run methods on a frozen set of tasks and print every metric with its 95 % bootstrap interval.",
+        description="Run methods on a frozen set of tasks and print every metric, the 95 % bootstrap interval of "
+        "the l2-error, and the seconds of one processor; the JSON has the intervals of all.",
         epilog="methods: " + "; ".join(f"{name:{width}s}: {method.description}" for name, method in METHODS.items()),
     )
     p.add_argument("--tasks", type=Path, required=True, metavar="PATH", help="a file that `python -m tgmm tasks` wrote")
@@ -59,15 +61,24 @@ def run(arguments: list[str]) -> int:
     }
     estimators |= {name: known[name] for name in options.methods or known}
     rows: list[dict[str, Any]] = []
+    refused: dict[str, str] = {}
     with Progress("method") as progress:
         for number, (name, method) in enumerate(estimators.items()):
-            progress(number + 1, len(estimators) + 1)
-            began = time.perf_counter()
-            found = method(held.samples, components, np.random.default_rng([options.seed, 1]))
-            seconds = time.perf_counter() - began
+            began = time.process_time()
+            try:
+                found = method(held.samples, components, np.random.default_rng([options.seed, 1]))
+            except InputError as error:  # such as weights that are too large to build
+                refused[name] = str(error)
+                continue
+            seconds = time.process_time() - began
             scores = score(found, held)
             metrics = {metric: bootstrap.mean(getattr(scores, metric)) for metric in SHOWN}
             rows.append({"method": name, "seconds": seconds, "failed": int(failed(found).sum()), "metrics": metrics})
+            progress(number + 1, len(estimators))
+    for name, reason in refused.items():
+        print(f"{name} cannot estimate these tasks: {reason}", file=sys.stderr)
+    if not rows:
+        raise InputError(f"none of {len(refused)} methods can estimate these tasks")
     content = [row | {"metrics": {name: each.as_list() for name, each in row["metrics"].items()}} for row in rows]
     answer(content, _table(rows, len(held)), options.json)
     return 0

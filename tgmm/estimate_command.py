@@ -22,7 +22,9 @@ from tgmm.tasks import TaskDistribution
 REACH = 5.0
 """Standard deviations of the noise: beyond them lies a share of 6e-7 of a coordinate's samples."""
 UNIT = 0.5, 2.0
-"""Between what a sample's estimated noise variance counts as 1."""
+"""Between what an estimated variance of the noise counts as 1."""
+CHANCE = 4.75
+"""Standard deviations: an estimate from unit noise is further off, to one side, with probability 1e-6."""
 
 
 def parser() -> Parser:
@@ -106,17 +108,39 @@ def outside(tasks: TaskDistribution, samples: Float[np.ndarray, "N d"]) -> list[
 
 
 def strange_noise(found: Mixtures, samples: Float[np.ndarray, "N d"]) -> list[str]:
-    """A sentence if the samples' mean squared distance from their estimated means is not that of the noise."""
+    """A sentence if the samples do not lie around their estimated means as the noise does.
+
+    In each coordinate, the variance around each mean that has samples, and around all of them, must lie within
+    `variance_limits`. The sentence is about the one that is furthest off.
+    """
     joint = log_joint_density(found, samples[None])
     posterior = np.exp(joint - log_density(joint)[..., None])[0]
-    scaled = (samples[:, None] - found.means[0]) / found.scales[0]
-    variance = float((posterior * (scaled**2).mean(axis=2)).sum(axis=1).mean())
-    if UNIT[0] <= variance <= UNIT[1]:
+    squared = ((samples[:, None] - found.means[0]) / found.scales[0]) ** 2
+    sums = np.einsum("nk,nkd->kd", posterior, squared)
+    each = posterior.sum(axis=0)
+    counts, sums = np.append(each, len(samples)), np.vstack([sums, sums.sum(axis=0)])
+    counts, sums = counts[counts >= 1], sums[counts >= 1]
+    variances = sums / counts[:, None]
+    low, high = variance_limits(counts)
+    wrong = (variances < low[:, None]) | (variances > high[:, None])
+    if not wrong.any():
         return []
+    row, coordinate = np.unravel_index(np.where(wrong, np.abs(np.log(variances)), 0).argmax(), wrong.shape)
+    where = "the estimated means" if row == len(counts) - 1 else "one of the estimated means"
     return [
-        f"around the estimated means the samples have variance {variance:.3g} times the noise's; the model was "
-        "trained on unit noise: scale the samples"
+        f"around {where} the samples' variance in coordinate {coordinate} is {variances[row, coordinate]:.3g} times "
+        "the noise's that the model assumes: the noise is another, or a mean is far off"
     ]
+
+
+def variance_limits(counts: Float[np.ndarray, " R"]) -> tuple[Float[np.ndarray, " R"], Float[np.ndarray, " R"]]:
+    """Between what the variance of m normals of unit variance lies: within UNIT, or no further off than by chance.
+
+    Its quantile at that of z standard deviations is about (1 − 2/(9m) + z √(2/(9m)))³ (Wilson & Hilferty 1931).
+    """
+    spread = 2 / (9 * counts)
+    low, high = ((1 - spread + sign * CHANCE * np.sqrt(spread)) ** 3 for sign in (-1, 1))
+    return np.minimum(low, UNIT[0]), np.maximum(high, UNIT[1])
 
 
 def _content(

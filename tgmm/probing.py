@@ -4,9 +4,9 @@ A probe is the best linear map, with a constant, from a sample's hidden state to
 judged on others by R² = 1 − Σ‖target − prediction‖²/Σ‖target − its mean‖². Targets, at step t of exact EM:
 
 responsibilities  w_ik, k = 1 … K, components in the order of the model's own estimate;
-means             μ_c(i), the current mean of the component that token i stands for: in the hand-built transformer the one
-                  whose parameters the token carries, r(i); in a trained model the sample's own, the most probable
-                  one under the model's estimate.
+means             μ_c(i), the current mean of the component that token i stands for: in the hand-built transformer
+                  the one whose parameters the token carries, r(i); in a trained model the sample's own, the most
+                  probable one under the model's estimate.
 
 Two controls that any claim about a layer has to beat: the same probes on the read-in (layer 0), which sees one sample
 and no other, and on targets that are shuffled among the samples of their task, which leaves what is common to a task.
@@ -92,7 +92,9 @@ def targets(
     for step, (log_weights, means) in path.items():
         w = np.exp(log_responsibilities(samples, np.exp(log_weights), means))
         found["responsibilities", step] = np.take_along_axis(w, order[:, None], axis=2)
-        found["means", step] = np.take_along_axis(means, np.take_along_axis(order, component, axis=1)[..., None], axis=1)
+        found["means", step] = np.take_along_axis(
+            means, np.take_along_axis(order, component, axis=1)[..., None], axis=1
+        )
     return found
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sys
-from contextlib import nullcontext, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ import torch
 from constructions.command_line import Parser, require_writable, write_all
 from constructions.errors import InputError
 from tgmm import config as configs
-from tgmm.config import Config
+from tgmm.config import Config, TrainingConfig
 from tgmm.model import extra, parameters
 from tgmm.training import CONFIG, METRICS, MODEL, TRAINING, Line, begin, train
 from tgmm.workers import Workers, join
@@ -24,7 +27,7 @@ def parser() -> Parser:
     p = Parser(
         prog="python -m tgmm train",
         description="Train a model on fresh tasks (Algorithm 2). A run that was stopped, or killed, goes on from its "
-        "last checkpoint when the same command is given again, to the same numbers.",
+        "last checkpoint when the same command is given again, to the same numbers with as many threads.",
         epilog=f"DIR then holds {CONFIG} (every value), {METRICS} (a line every so many steps), {TRAINING} (to go on) "
         f"and {MODEL} (to estimate with). Several processes, which divide every batch, train the same model (extra "
         "hf): on GPUs `accelerate launch -m tgmm train --config PATH.toml`, on CPUs the same after `torchrun "
@@ -54,11 +57,18 @@ def run(arguments: list[str]) -> int:
 
 def _train(config: Config, directory: Path, workers: Workers) -> int:
     _prepare(directory)
+    with _alone(directory) if workers.main else nullcontext():
+        return _advance(config, directory, workers)
+
+
+def _advance(config: Config, directory: Path, workers: Workers) -> int:
     torch.set_num_threads(config.training.threads)
     current = begin(config, directory, workers)
     model, steps = current.model, config.training.steps
     print(f"model         {parameters(model)} parameters, {extra(model)} of them outside the backbone")
     if current.done:
+        if workers.main and not (directory / MODEL).exists():
+            current.save()
         print(f"{str(directory)!r} holds the whole run: {steps} steps in {current.seconds:.0f} s")
         return 0
     if workers.accelerator:
@@ -67,11 +77,10 @@ def _train(config: Config, directory: Path, workers: Workers) -> int:
     if workers.main:
         write_all({directory / CONFIG: config.toml().encode()})
     try:
-        train(current, _Shown(steps))
+        with _Shown(config.training) as shown:
+            train(current, shown)
     except KeyboardInterrupt:
-        print(
-            f"\ninterrupted; the same command goes on from the last checkpoint in {str(directory)!r}", file=sys.stderr
-        )
+        print(f"interrupted; the same command goes on from the last checkpoint in {str(directory)!r}", file=sys.stderr)
         return 130
     print(f"trained       {steps} steps in {current.seconds:.0f} s: {directory / MODEL}")
     return 0
@@ -90,20 +99,53 @@ def _prepare(directory: Path) -> None:
     directory.mkdir(exist_ok=True)
 
 
-class _Shown:
-    """A line of metrics as text: in place where the output is a terminal, and kept where errors were measured."""
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Hold a run's directory; the system lets it go when the process ends, however it does.
 
-    def __init__(self, steps: int) -> None:
-        self.steps, self.live, self.last = steps, sys.stdout.isatty(), 0
+    Raises
+    ------
+    InputError
+        If another process trains there.
+    """
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"--out is {str(directory)!r}, in which another process is training") from error
+        for name in (TRAINING, MODEL):  # what a kill has left of a checkpoint that was being written
+            for left in directory.glob(f".{name}.*"):
+                left.unlink()
+        yield
+    finally:
+        os.close(handle)
+
+
+class _Shown:
+    """Lines of metrics as text: in place where the output is a terminal; those with a checkpoint are kept."""
+
+    def __init__(self, training: TrainingConfig) -> None:
+        self.training, self.live, self.open = training, sys.stdout.isatty(), False
+
+    def __enter__(self) -> _Shown:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.open:
+            print(flush=True)
 
     def __call__(self, line: Line) -> None:
+        steps = self.training.steps
         step, seconds, loss = (float(str(line[name])) for name in ("step", "seconds", "loss"))
-        left = seconds / step * (self.steps - step)
-        text = f"step {step:.0f} of {self.steps}, loss {loss:.4f}, about {left:.0f} s left"
+        left = seconds / step * (steps - step)
+        text = f"step {step:.0f} of {steps}, loss {loss:.4f}, about {left:.0f} s left"
         errors: Any = line.get("validation")
         if errors:
             text += ", l2-error " + ", ".join(f"{error:.4f} (K = {k})" for k, error in errors.items())
+        kept = step % self.training.checkpoint == 0 or step == steps
         if self.live:
-            print(f"\r{text}\x1b[K", end="\n" if errors else "", flush=True)
-        elif errors:
+            print(f"\r{text}\x1b[K", end="\n" if kept else "", flush=True)
+            self.open = not kept
+        elif kept:
             print(text, flush=True)

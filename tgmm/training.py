@@ -134,6 +134,8 @@ def begin(config: Config, directory: Path, workers: Workers = ALONE) -> Run:
         _require_same(found.config, config, directory)
         checkpoints.restore(found, model, optimiser)
         run.step, run.seconds = found.step, found.seconds
+    elif (directory / MODEL).exists():  # the run's training state was removed: another run must not replace its model
+        _require_same(checkpoints.read(directory / MODEL).config, config, directory)
     return run
 
 

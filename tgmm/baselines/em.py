@@ -89,7 +89,7 @@ def estimate(
     best, level = _run(samples, components, rng, starts, step)
     for _ in range(restarts - 1):
         run, likelihood = _run(samples, components, rng, starts, step)
-        better = likelihood > level
+        better = (likelihood > level) | np.isnan(level)
         for whole, part in zip((*best, level), (*run, likelihood), strict=True):
             whole[better] = part[better]
     return mixtures(best)
