@@ -59,6 +59,6 @@ def figure() -> Figure:
     text = tgmm_results.small_print(tgmm_results.rows("cost")).replace("shaded", "bars")
     style.caption(
         picture,
-        f"{text} All tasks in batches. Training, which is not counted, took {told} of one processor.",
+        f"{text} All tasks in batches. The steps of training, which are not counted, took {told} on one core.",
     )
     return picture

@@ -92,12 +92,18 @@ def legend(picture: Figure, *axes: Axes, columns: int = 4) -> None:
 
 
 def small_print(found: np.ndarray) -> str:
-    """How many tasks a point, of what size."""
+    """How many tasks a point, of what size, and on how many of them a method failed."""
     sizes = ", ".join(str(n) for n in np.unique(found["n"]))
-    return (
+    text = (
         f"Means over {found['tasks'][0]} tasks a point, n = {sizes} samples each (seed {found['seed'][0]}); shaded: "
         "95 % bootstrap intervals."
     )
+    failures = {look(method)[0]: found["excluded"][found["method"] == method].max() for method in found["method"]}
+    failures = {label: most for label, most in failures.items() if most}
+    if failures:
+        told = ", ".join(f"of {label} up to {most}" for label, most in failures.items())
+        text += f" Tasks on which a method fails are left out: {told} a point."
+    return text
 
 
 def joined(first: np.ndarray, others: np.ndarray, methods: tuple[str, ...]) -> np.ndarray:

@@ -122,4 +122,4 @@ def test_what_will_not_do_is_refused(command: Command, frozen: Path, tmp_path: P
     command("tasks", "--out", mixed, "--components", 2, 3, "--count", 7)
     command("compare", "--tasks", mixed, "--methods", "em-pruning").assert_refused("all need the same K")
     command("tasks", "--out", mixed, "--components", 3, "--samples", 5, 11)
-    command("compare", "--tasks", mixed, "--methods", "em-pruning").assert_refused("all need the same K")
+    command("compare", "--tasks", mixed, "--methods", "em-pruning").assert_refused("all need the same number")

@@ -13,7 +13,7 @@ from sweep_measures import GRID
 from tgmm_runs import smoke
 
 from constructions.errors import InputError
-from figures import tgmm_results
+from figures import tgmm_real, tgmm_results
 from tgmm import compare_command, evaluation, probe_command, real_command
 from tgmm import config as configs
 from tgmm.__main__ import main
@@ -81,6 +81,20 @@ def test_failures_on_real_data_are_left_out(command: Command, tmp_path: Path, mo
     assert row["failed"] == 1
     assert row["accuracy"][0] == pytest.approx(accuracy, rel=1e-12, abs=0)
     assert row["log_likelihood"][0] == pytest.approx(log_likelihood(joint)[kept].mean(), rel=1e-12, abs=0)
+    told = command("real", "--subsets", 7).out.splitlines()
+    assert told[2].split() == ["fails", f"{accuracy:.4f}*"]
+    assert told[3] == "* without the subsets that a method fails on: d2 on 1 of iris, d=2; fails on 1 of iris, d=2"
+    assert tgmm_real.failures({"rows": [row]}) == " Left out where a method fails: TGMM on 1 of iris in d = 2."
+    assert tgmm_real.failures({"rows": [row | {"failed": 0}]}) == ""
+
+
+def test_the_small_print_tells_of_failures() -> None:
+    """The spectral method has no decomposition of some tasks whose means are close."""
+    rows = tgmm_results.rows("separation-d8")
+    most = rows[rows["method"] == "spectral"]["excluded"].max()
+    assert most > 0
+    assert tgmm_results.small_print(rows).endswith(f"are left out: of spectral up to {most} a point.")
+    assert "left out" not in tgmm_results.small_print(rows[rows["method"] != "spectral"])
 
 
 def test_a_grid_may_have_as_many_cells_as_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,15 @@ def test_stored_results_are_of_the_shipped_models() -> None:
         assert set(found.tolist()) == {digest(path)}
 
 
+@pytest.mark.parametrize(("name", "components"), [("d2", (3, 4, 5)), ("d8", (3, 4))])
+def test_at_most_a_third_of_the_error_of_em_from_normal_starts(name: str, components: tuple[int, ...]) -> None:
+    """By the upper end of the ratio's 95 % interval, on 1280 stored tasks."""
+    rows = read(RESULTS, DESIGN).sweep(f"rq1-{name}")
+    ratios = {int(row["K"]): float(row["error_ratio_high"]) for row in rows[rows["method"] == name]}
+    assert all(ratios[k] <= 1 / 3 for k in components)
+    assert ratios[2] > 1  # where no start is bad EM is better
+
+
 def test_the_readme_shows_the_stored_results(capfd: pytest.CaptureFixture[str]) -> None:
     lines = in_process(main, capfd)("table", "rq1-d2").out.splitlines()
     assert len(lines) > 10

@@ -98,6 +98,9 @@ def _table(rows: list[dict[str, Any]]) -> str:
                 and (row["method"] == name or (name == "TGMM" and row["method"] in MODELS.values()))
             ]
             value = own[0]["accuracy"][0] if own else None
-            cells.append("-" if value is None else f"{value:.4f}")
+            cells.append("-" if value is None else f"{value:.4f}" + "*" * bool(own[0]["failed"]))
         lines.append(f"{name:{width}s}  " + "  ".join(f"{cell:>16s}" for cell in cells))
+    failed = [f"{row['method']} on {row['failed']} of {row['data']}, d={row['dim']}" for row in rows if row["failed"]]
+    if failed:
+        lines.append(f"* without the subsets that a method fails on: {'; '.join(failed)}")
     return "\n".join(lines)
