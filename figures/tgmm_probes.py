@@ -24,15 +24,17 @@ def matrix(entries: list[dict[str, Any]], target: str, value: str) -> tuple[np.n
 
 
 def panel(axes: Axes, entries: list[dict[str, Any]], target: str) -> None:
-    """A heat map, each number written in; the best step of every layer is bold."""
+    """A heat map, each number written in; the best step of every layer that beats shuffled targets is bold."""
     values, layers, steps = matrix(entries, target, "r2")
+    chance = matrix(entries, target, "shuffled")[0].max()
     axes.imshow(values, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for row, layer in enumerate(values):
         best = int(layer.argmax())
         for column, value in enumerate(layer):
-            bold = "bold" if column == best else "normal"
+            bold = "bold" if column == best and value > chance else "normal"
             colour = "white" if value > 0.6 else "black"
-            axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=5.5, color=colour, weight=bold)
+            text = f"{max(value, 0):.2f}"
+            axes.text(column, row, text, ha="center", va="center", fontsize=5.5, color=colour, weight=bold)
     axes.set_xticks(range(len(steps)), [str(step) for step in steps])
     axes.set_yticks(range(len(layers)), [str(layer) for layer in layers])
     axes.set(xlabel="step of exact EM", ylabel="after layer")
@@ -55,6 +57,6 @@ def figure() -> Figure:
         picture,
         f"R² on {content['judged_on']} held-out tasks of linear probes fitted on {content['fitted_on']}; d = "
         f"{content['dim']}, K = {content['components']}, n = {content['samples']}. Bold: the step that a layer gives "
-        f"best. Shuffled targets give at most {shuffled[0]:.2f} in (b) and {shuffled[1]:.2f} in (d).",
+        f"best, if better than any shuffled one; below 0 is shown as 0. Shuffled targets give at most {shuffled[0]:.2f} in (b) and {shuffled[1]:.2f} in (d).",
     )
     return picture

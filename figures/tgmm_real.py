@@ -21,8 +21,12 @@ def failures(content: dict[str, Any]) -> str:
     if not failed:
         return ""
     places = ((tgmm_results.look(row["method"])[0], row) for row in failed)
-    told = ", ".join(f"{label} on {row['failed']} of {row['data']} in d = {row['dim']}" for label, row in places)
+    told = ", ".join(f"{label} on {row['failed']} ({_case(row)})" for label, row in places)
     return f" Left out where a method fails: {told}."
+
+
+def _case(row: dict[str, Any]) -> str:
+    return f"{row['data']}, K = {row['classes']}, d = {row['dim']}"
 
 
 @style.styled

@@ -84,7 +84,7 @@ def test_failures_on_real_data_are_left_out(command: Command, tmp_path: Path, mo
     told = command("real", "--subsets", 7).out.splitlines()
     assert told[2].split() == ["fails", f"{accuracy:.4f}*"]
     assert told[3] == "* without the subsets that a method fails on: d2 on 1 of iris, d=2; fails on 1 of iris, d=2"
-    assert tgmm_real.failures({"rows": [row]}) == " Left out where a method fails: TGMM on 1 of iris in d = 2."
+    assert tgmm_real.failures({"rows": [row]}) == " Left out where a method fails: TGMM on 1 (iris, K = 3, d = 2)."
     assert tgmm_real.failures({"rows": [row | {"failed": 0}]}) == ""
 
 
