@@ -57,6 +57,7 @@ def figure() -> Figure:
         picture,
         f"R² on {content['judged_on']} held-out tasks of linear probes fitted on {content['fitted_on']}; d = "
         f"{content['dim']}, K = {content['components']}, n = {content['samples']}. Bold: the step that a layer gives "
-        f"best, if better than any shuffled one; below 0 is shown as 0. Shuffled targets give at most {shuffled[0]:.2f} in (b) and {shuffled[1]:.2f} in (d).",
+        "best, if better than any shuffled one; below 0 is shown as 0. Shuffled targets give at most "
+        f"{shuffled[0]:.2f} in (b) and {shuffled[1]:.2f} in (d).",
     )
     return picture
