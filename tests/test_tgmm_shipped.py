@@ -16,6 +16,7 @@ from tgmm.densities import log_joint_density, log_likelihood
 from tgmm.evaluate_command import RESULTS
 from tgmm.evaluation import CONFIGS, DESIGN, digest
 from tgmm.tasks import TaskSet
+from tgmm.training import begin
 from theory_checks.sweeps.results import read
 
 MODELS = sorted(SHIPPED.glob("*.safetensors"))
@@ -30,6 +31,15 @@ def test_a_model_is_that_of_its_config(path: Path) -> None:
     assert checkpoint.seconds < 2.5 * 3600
     assert path.stem == f"d{config.tasks.dim}"
     assert checkpoint.config.tasks.components == (2, 3, 4, 5)
+
+
+@pytest.mark.parametrize(("name", "loss"), [("d2", 25.486198), ("d8", 19.489155)])
+def test_a_run_begins_as_that_of_the_shipped_model_did(name: str, loss: float, tmp_path: Path) -> None:
+    """The first step's loss, which depends on the random start, the drawn tasks and the model, up to float32 roundings:
+    who changes one of them has to train again.
+    """
+    run = begin(configs.load(CONFIGS / f"{name}.toml"), tmp_path)
+    assert run.advance()["loss"] == pytest.approx(loss, rel=1e-5, abs=0)
 
 
 def test_stored_results_are_of_the_shipped_models() -> None:
