@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 
 from constructions.errors import InputError
 from figures import style
+from tgmm import config as configs
 from tgmm.evaluate_command import RESULTS
-from tgmm.evaluation import DESIGN, require_current
+from tgmm.evaluation import CONFIGS, DESIGN, require_current
 from theory_checks.sweeps import results
 
 LOOKS = {
@@ -104,6 +105,14 @@ def small_print(found: np.ndarray) -> str:
         told = ", ".join(f"of {label} up to {most}" for label, most in failures.items())
         text += f" Tasks on which a method fails are left out: {told} a point."
     return text
+
+
+def steps(*models: str) -> str:
+    """For how long these models were trained, in steps of as many tasks as their configs say."""
+    trainings = {configs.load(CONFIGS / f"{model}.toml").training for model in models}
+    lengths = " or ".join(str(n) for n in sorted({each.steps for each in trainings}))
+    (batch,) = {each.batch for each in trainings}
+    return f"{lengths} steps of {batch} tasks"
 
 
 def joined(first: np.ndarray, others: np.ndarray, methods: tuple[str, ...]) -> np.ndarray:

@@ -42,5 +42,9 @@ def figure() -> Figure:
             style.panel_title(panel, letter, f"d = {own['d'][0]}, K = {k}")
     axes[5].set_axis_off()
     tgmm_results.legend(picture, *axes[:5])
-    style.caption(picture, tgmm_results.small_print(found))
+    style.caption(
+        picture,
+        f"{tgmm_results.small_print(found)} Trained for {tgmm_results.steps(*SIZES)} (a), "
+        f"{tgmm_results.steps('d2', 'd8')} (b to e).",
+    )
     return picture

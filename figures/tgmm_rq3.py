@@ -32,5 +32,9 @@ def figure() -> Figure:
     for panel in axes:
         tgmm_results.components_axis(panel)
     tgmm_results.legend(picture, *axes, columns=5)
-    style.caption(picture, tgmm_results.small_print(found) + " In (b) and (c) the error counts the scales too.")
+    trained = tgmm_results.steps(*BACKBONES, "anisotropic-d2", "anisotropic-d8")
+    style.caption(
+        picture,
+        f"{tgmm_results.small_print(found)} Trained for {trained}. In (b) and (c) the error counts the scales too.",
+    )
     return picture
