@@ -165,6 +165,10 @@ def test_weights_and_labels_end_with_the_components_of_their_task(frozen):
     path.write_bytes(drawn.serialise())
     rewritten(path, labels=labels)
     assert_refused(path, "a sample's label is none of its task's components")
+    labels = drawn.tasks.labels.copy()
+    labels[tuple(np.argwhere(~drawn.tasks.mask)[0])] = 0  # of a sample that is not there
+    rewritten(path, labels=labels)
+    assert_refused(path, "a sample's label is none of its task's components")
 
 
 GOOD = {"format": "tgmm tasks 1", "seed": 29, "distribution": asdict(CHANGED)}
