@@ -19,13 +19,13 @@ from tgmm_runs import smoke
 from torch import Tensor
 
 from constructions.errors import InputError
-from tgmm import checkpoints
+from tgmm import checkpoints, workers
 from tgmm import config as configs
 from tgmm.__main__ import main
 from tgmm.loss import Loss
 from tgmm.model import Tgmm
 from tgmm.training import METRICS, TRAINING, batch, begin, losses, train
-from tgmm.workers import ALONE, LAUNCHED, Workers
+from tgmm.workers import ALONE, LAUNCHED, Workers, join
 
 ROUNDING = 200 * 2.0**-24
 """Of float32: what a loss or a gradient may differ by, relatively, when its sums (over at most 8 tasks, 17 samples, and
@@ -51,7 +51,7 @@ def process(rank, port, stop, arguments):
 
     training.Run.advance = killed
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     return main(arguments)
 
 for port, stop, arguments in json.loads(sys.argv[1]):
@@ -174,6 +174,19 @@ def test_a_batch_that_cannot_be_divided_is_refused_before_anything_is_written(la
     sentence = "error: batch is 7; it must be a multiple of the number of processes, 2"
     assert launched.err.count(sentence) == 2  # by both, as a launcher may end one before it has told
     assert not (launched.folder / "odd" / "run").exists()
+
+
+def test_processes_that_are_not_connected_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would train a model of its own, in the same directory."""
+    connected = SimpleNamespace(process_index=0, num_processes=1)
+    module = SimpleNamespace(Accelerator=lambda **_: connected)
+    monkeypatch.setattr(workers.extras, "require", lambda *_: module)
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="2 processes were launched and 1 are connected: they train apart"):
+        join()
+    connected.num_processes = 2
+    assert join().count == 2
 
 
 def process(index: int, messages: list[Tensor]) -> Workers:

@@ -105,13 +105,20 @@ ALONE = Workers()
 def join() -> Workers:
     """The processes that a launcher started together with this one; without a launcher, this one alone.
 
-    Training is in float32, whatever precision the launcher was told.
+    Training is in float32, whatever precision the launcher was told. Without a GPU Accelerate connects processes only
+    if it is told to compute on the CPU.
 
     Raises
     ------
     InputError
-        If they are launched, and Accelerate is not installed.
+        If they are launched, and Accelerate is not installed or has not connected them.
     """
     if not LAUNCHED & os.environ.keys():
         return ALONE
-    return Workers(extras.require("accelerate", "training by several processes").Accelerator(mixed_precision="no"))
+    accelerate = extras.require("accelerate", "training by several processes")
+    on_cpu = not torch.accelerator.is_available()
+    workers = Workers(accelerate.Accelerator(mixed_precision="no", cpu=on_cpu))
+    started = int(os.environ.get("WORLD_SIZE", 1))
+    if workers.count != started:
+        raise InputError(f"{started} processes were launched and {workers.count} are connected: they train apart")
+    return workers
