@@ -54,11 +54,10 @@ def figure() -> Figure:
         panel(each, d, k)
         style.panel_title(each, letter, f"d = {d}, K = {k}")
     tgmm_results.legend(picture, *axes.ravel())
-    seconds = {d: checkpoints.read(trained(model)).seconds for d, model in MODELS.items()}
-    told = " and ".join(f"{value:.0f} s (d = {d})" for d, value in seconds.items())
-    text = tgmm_results.small_print(tgmm_results.rows("cost")).replace("shaded", "bars")
-    style.caption(
-        picture,
-        f"{text} All tasks in batches. The steps of training, which are not counted, took {told} on one core.",
+    runs = {d: checkpoints.read(trained(model)) for d, model in MODELS.items()}
+    told = " and ".join(
+        f"{run.seconds:.0f} s (d = {d}, threads: {run.config.training.threads})" for d, run in runs.items()
     )
+    text = tgmm_results.small_print(tgmm_results.rows("cost"), "bars")
+    style.caption(picture, f"{text} All tasks in batches. The steps of training, which are not counted, took {told}.")
     return picture

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from figures import style, tgmm_results
 from figures.tgmm_rq1 import METHODS
+from tgmm.evaluation import MODELS
 
 STORED = Path(__file__).parent / "tgmm_real.json"
 
@@ -41,7 +42,7 @@ def figure() -> Figure:
         label, colour, _, mark = tgmm_results.look(method)
         for place, case in enumerate(cases):
             for row in content["rows"]:
-                trained = method == "TGMM" and row["method"] in ("d2", "d8")
+                trained = method == "TGMM" and row["method"] in MODELS.values()
                 if (row["data"], row["classes"], row["dim"]) != case or not (trained or row["method"] == method):
                     continue
                 value, low, high = row["accuracy"]

@@ -92,12 +92,12 @@ def legend(picture: Figure, *axes: Axes, columns: int = 4) -> None:
     picture.legend(list(found.values()), list(found), loc="outside upper center", ncols=columns)
 
 
-def small_print(found: np.ndarray) -> str:
+def small_print(found: np.ndarray, intervals: str = "shaded") -> str:
     """How many tasks a point, of what size, and on how many of them a method failed."""
     sizes = ", ".join(str(n) for n in np.unique(found["n"]))
     text = (
-        f"Means over {found['tasks'][0]} tasks a point, n = {sizes} samples each (seed {found['seed'][0]}); shaded: "
-        "95 % bootstrap intervals."
+        f"Means over {found['tasks'][0]} tasks a point, n = {sizes} samples each (seed {found['seed'][0]}); "
+        f"{intervals}: 95 % bootstrap intervals."
     )
     failures = {look(method)[0]: found["excluded"][found["method"] == method].max() for method in found["method"]}
     failures = {label: most for label, most in failures.items() if most}

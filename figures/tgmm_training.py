@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures import style, tgmm_results
+from tgmm import checkpoints
 from tgmm.checkpoints import SHIPPED
-from tgmm.evaluation import MODELS
+from tgmm.evaluation import MODELS, trained
 
 
 def validations(model: str) -> list[dict[str, Any]]:
@@ -40,9 +41,13 @@ def figure() -> Figure:
         panel(each, d)
         style.panel_title(each, letter, f"d = {d}")
     tgmm_results.legend(picture, axes[0])
+    (validated,) = {
+        (config.training.validation, config.tasks.samples[1])
+        for config in (checkpoints.read(trained(model)).config for model in MODELS.values())
+    }
     style.caption(
         picture,
-        "Lines: 256 validation tasks for each K, n = 128, the same at every step. Dotted: EM, the best of 10 runs from "
-        "k-means++ means, on the tasks of RQ1.",
+        f"Lines: {validated[0]} validation tasks for each K, n = {validated[1]}, the same at every step. Dotted: EM, "
+        "the best of 10 runs from k-means++ means, on the tasks of RQ1.",
     )
     return picture
