@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sweep_measures
 from conftest import Command, in_process
@@ -40,8 +41,9 @@ def path(tmp_path: Path) -> Path:
 def sweep(capfd, grid, path) -> Command:
     """`sweep("--only", "n", measure=faulty)` in this process."""
 
-    def run(*arguments, measure=sweep_measures.cheap):
-        command = in_process(lambda given: main(given, replace(EM_SWEEP, measure=measure, columns=COLUMNS)), capfd)
+    def run(*arguments, measure=sweep_measures.cheap, outdated=None):
+        asked = replace(EM_SWEEP, measure=measure, columns=COLUMNS, outdated=outdated)
+        command = in_process(lambda given: main(given, asked), capfd)
         return command(grid, "--results", path, *arguments)
 
     return run
@@ -90,6 +92,31 @@ def test_cells_of_an_older_grid(sweep, grid, path):
     assert read(path).others == 2
     assert len(done(path)) == 8
     assert "with 2 cells that the grid has not" in sweep("--list").out
+
+
+def test_what_is_outdated_is_measured_again(sweep, path):
+    """In the blocks that are asked for; where that fails, what is there stays."""
+    assert sweep("--jobs", 2).code == 0
+
+    def small(rows):
+        return rows["n"] < 256  # all of "d-K", and two cells of "n"
+
+    assert [line.split()[-1] for line in sweep("--list", outdated=small).out.splitlines()[1:3]] == ["1", "0"]
+    before = read(path).rows["steps"]
+    failing = sweep("--only", "n", measure=sweep_measures.faulty, outdated=small)
+    assert failing.code == 1
+    assert "3 cells, of which" in failing.out
+    assert "holds 1; 2 to run" in failing.out
+    assert "\n2 of them again: what they were measured on has changed since\n" in failing.out
+    np.testing.assert_array_equal(read(path).rows["steps"], before)
+
+    def doubled(cell):
+        return [{**row, "steps": row["steps"] + 100} for row in sweep_measures.cheap(cell)]
+
+    assert sweep("--only", "n", measure=doubled, outdated=small).code == 0
+    after = read(path).rows
+    again = (after["sweep"] == "n") & small(after)
+    np.testing.assert_array_equal(after["steps"], before + 100 * again)
 
 
 def test_failed_cells_are_named(sweep, path, monkeypatch):

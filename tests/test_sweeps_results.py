@@ -16,7 +16,7 @@ from sweep_measures import COLUMNS, GRID, cheap
 from constructions.errors import InputError
 from theory_checks.sweeps import results
 from theory_checks.sweeps.grid import KEYS, parse
-from theory_checks.sweeps.results import SCHEMA, Store, done, note, noted, read
+from theory_checks.sweeps.results import SCHEMA, Store, done, note, noted, outdated, read
 
 CELLS = parse(GRID, "text").cells
 VERSIONS = {"python": "3.11"}
@@ -134,6 +134,28 @@ def test_a_cell_is_there_once(path):
         store.add(CELLS[2], ROWS, 0.5)  # it goes on
     assert done(path) == set(CELLS[:3])
     assert read(path).rows["steps"].tolist() == [5, 6, 3, 4, 3, 4]
+
+
+def test_a_cell_is_replaced_whole_or_not_at_all(path):
+    """By fewer replications and by more; where the new ones cannot be written the old ones stay."""
+    with Store(path, COLUMNS) as store:
+        store.begin(GRID, VERSIONS)
+        store.add(CELLS[0], [(7.5, 7)], 0.125, replace=True)
+        with pytest.raises(InputError, match="cannot be written"):
+            store.add(CELLS[1], [(1.5, 3), (1.5, 3, 3)], 0.5, replace=True)
+        store.add(CELLS[2], ROWS, 0.5, replace=True)  # none is there
+    assert done(path) == set(CELLS[:3])
+    assert read(path).rows["steps"].tolist() == [7, 3, 4, 3, 4]
+    assert execute(path, "SELECT count(*) FROM measured") == [(5,)]
+    assert execute(path, "SELECT seconds FROM cells ORDER BY n") == [(0.125,), (0.5,), (0.5,)]
+
+
+def test_outdated_cells(path, tmp_path):
+    """Cells of which one row is; none where nothing was measured."""
+    assert outdated(path, lambda rows: rows["steps"] == 4) == {CELLS[1]}
+    assert outdated(path, lambda rows: rows["steps"] == 7) == set()
+    assert outdated(tmp_path / "none.sqlite", lambda rows: rows["steps"] == 4) == set()
+    assert not (tmp_path / "none.sqlite").exists()
 
 
 def test_a_run_is_begun_before_it_is_added_to(path):

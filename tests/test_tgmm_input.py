@@ -55,6 +55,10 @@ def test_results_of_an_older_or_a_half_trained_model_are_refused(
         (directory / name).unlink()
     train(begin(configs.load(smoke(tmp_path, seed=3)), directory))
     command("table", "a", *results).assert_refused("the results of 'base-d2' are of another checkpoint")
+    again = command("evaluate", tmp_path / "grid.toml", *results)
+    assert "2 cells, of which" in again.out
+    assert "holds 1; 1 to run" in again.out
+    assert command("table", "a", *results).code == 0
 
 
 def test_json_has_no_nan(command: Command, tmp_path: Path) -> None:

@@ -236,17 +236,25 @@ def method_of_checkpoint(path: Path, dim: int, components: int) -> Estimator:
     return lambda samples, k, rng: estimate(model, samples, k)
 
 
-def require_current(rows: np.ndarray) -> None:
-    """Refuse results of a checkpoint that has been trained anew since; one that is not there cannot be asked."""
+def outdated(rows: np.ndarray) -> np.ndarray:
+    """Which results are of a checkpoint that has been trained anew since; one that is not there cannot be asked."""
+    found = np.zeros(len(rows), dtype=bool)
     for name in set(rows["method"].tolist()) & set(trained_models()):
         try:
             now = digest(trained(name))
         except InputError:
             continue
-        if (rows["checkpoint"][rows["method"] == name] != now).any():
-            raise InputError(
-                f"the results of {name!r} are of another checkpoint than {str(trained(name))!r}: delete them"
-            )
+        found |= (rows["method"] == name) & (rows["checkpoint"] != now)
+    return found
+
+
+def require_current(rows: np.ndarray) -> None:
+    """Refuse outdated results."""
+    for name in rows["method"][outdated(rows)].tolist():
+        raise InputError(
+            f"the results of {name!r} are of another checkpoint than {str(trained(name))!r}: "
+            "`python -m tgmm evaluate` measures them anew"
+        )
 
 
 def trained(name: str) -> Path:

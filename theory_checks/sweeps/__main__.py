@@ -10,7 +10,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = os.environ[
 import sys
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from constructions.errors import InputError
 from constructions.outputs import versions
 from theory_checks.sweeps import experiment, running
 from theory_checks.sweeps.grid import EM, AnyCell, Design, Grid, load
-from theory_checks.sweeps.results import Store, done
+from theory_checks.sweeps.results import Judge, Store, done, outdated
 
 FIGURES = Path(__file__).parents[2] / "figures"
 LARGEST_JOBS = 64
@@ -30,7 +30,10 @@ MOST_SHOWN = 20
 
 @dataclass(frozen=True)
 class Sweep:
-    """A command that measures the cells of a design: its name, what measures, and where grid and results are."""
+    """A command that measures the cells of a design: its name, what measures, and where grid and results are.
+
+    `outdated` tells which stored rows would be measured otherwise now; their cells are measured again.
+    """
 
     prog: str
     measure: running.Measure
@@ -38,6 +41,11 @@ class Sweep:
     grid: Path
     results: Path
     design: Design = EM
+    outdated: Judge | None = None
+
+    def outdated_cells(self, path: Path) -> set[AnyCell]:
+        """The cells in a results file that are to be measured again."""
+        return outdated(path, self.outdated, self.design) if self.outdated else set()
 
 
 EM_SWEEP = Sweep(
@@ -58,8 +66,9 @@ def _parser(sweep: Sweep) -> Parser:
     parser = Parser(
         prog=sweep.prog,
         description="Measure every cell of a declared grid, several at a time, and append the results to one SQLite "
-        "file as they come. Cells that the file holds already are not run again: after an interruption, even by "
-        "kill -9, the same command goes on where it was. The same seeds give the same rows whatever --jobs.",
+        "file as they come. Cells that the file holds already are not run again, unless what they were measured on (a "
+        "trained model) has changed: after an interruption, even by kill -9, the same command goes on where it was. "
+        "The same seeds give the same rows whatever --jobs.",
         epilog="The grid: [defaults] and [[sweep]] blocks in TOML; help(theory_checks.sweeps.grid) explains it. The "
         "file: theory_checks.sweeps.results.read(PATH), or its view `rows` in any SQLite shell. Workers of a Dask "
         "cluster need this package installed, and one thread each: dask worker ADDRESS --nthreads 1. "
@@ -98,25 +107,29 @@ def run(arguments: Sequence[str] | None, sweep: Sweep) -> int:
     grid = load(options.grid, sweep.design)
     cells = grid.only(options.only or grid.sweeps)
     if options.list:
-        print(_listing(grid, options.grid, options.results, done(options.results, sweep.design)))
+        held = done(options.results, sweep.design) - sweep.outdated_cells(options.results)
+        print(_listing(grid, options.grid, options.results, held))
         return 0
     require_writable(options.results)
     with Store(options.results, sweep.columns, sweep.design) as store:
-        before = store.done()
+        old = sweep.outdated_cells(options.results).intersection(cells)
+        before = store.done() - old
         left = [cell for cell in cells if cell not in before]
         print(f"{options.grid}: {len(cells)} cells, of which {options.results} holds {len(cells) - len(left)}", end="")
         where = f"at {options.scheduler}" if options.scheduler else f"in {options.jobs or 1} process(es)"
         print(f"; {len(left)} to run {where}" if left else "; nothing to run", flush=True)
+        if old:
+            print(f"{len(old)} of them again: what they were measured on has changed since")
         if options.scheduler and left:
             outcomes = running.cluster(left, sweep.measure, sweep.columns, options.scheduler)
         else:
             outcomes = running.local(left, sweep.measure, sweep.columns, options.jobs or 1)
         store.begin(grid.text, versions("joblib"))
-        return _keep(outcomes, left, store) if left else 0
+        return _keep(outcomes, left, old, store) if left else 0
 
 
-def _keep(outcomes: running.Outcomes, left: Sequence[AnyCell], store: Store) -> int:
-    """Store each cell as it is done; name the failed ones at the end, however it comes."""
+def _keep(outcomes: running.Outcomes, left: Sequence[AnyCell], old: Collection[AnyCell], store: Store) -> int:
+    """Store each cell as it is done, in place of what is there of an old one; name the failed ones, however it ends."""
     began, share, work = time.monotonic(), 0.0, sum(cell.cost for cell in left)
     failed: list[running.Outcome] = []
     number = 0
@@ -127,7 +140,7 @@ def _keep(outcomes: running.Outcomes, left: Sequence[AnyCell], store: Store) -> 
                 if outcome.error:
                     failed.append(outcome)
                 else:
-                    store.add(outcome.cell, outcome.rows, outcome.seconds)
+                    store.add(outcome.cell, outcome.rows, outcome.seconds, replace=outcome.cell in old)
                 share += outcome.cell.cost / work
                 progress(number, len(left), share)
     except KeyboardInterrupt:

@@ -16,7 +16,7 @@ import json
 import os
 import platform
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
@@ -36,6 +36,8 @@ PATIENCE = 60.0
 SQL = {str: "TEXT", int: "INTEGER", float: "REAL"}
 Row = tuple[float | int, ...]
 """A replication's measured values, in the order of the columns."""
+Judge = Callable[[np.ndarray], np.ndarray]
+"""From rows, as `Results` has them, to a mask of some of them."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,15 @@ def done(path: Path, design: Design = EM) -> set[Any]:
         return set()
     with _reading(path) as connection:
         return _cells(connection, design)
+
+
+def outdated(path: Path, judge: Judge, design: Design = EM) -> set[Any]:
+    """The cells of the newest run's grid with a row that, `judge` says, would be measured otherwise now."""
+    if not done(path, design):
+        return set()
+    rows = read(path, design).rows
+    names = list(get_type_hints(design.cell))
+    return {design.cell(*row) for row in rows[judge(rows)][names].tolist()}
 
 
 def noted(path: Path, key: str) -> str | None:
@@ -204,12 +215,14 @@ class Store:
             self.run = cursor.lastrowid
             self._commit()
 
-    def add(self, cell: AnyCell, rows: Sequence[Row], seconds: float) -> None:
-        """Write a cell with all its replications, or nothing of it."""
+    def add(self, cell: AnyCell, rows: Sequence[Row], seconds: float, replace: bool = False) -> None:
+        """Write a cell with all its replications, or nothing of it; `replace`: in place of what is there of it."""
         if self.run is None:
             raise ValueError("begin a run before adding to it")
         with _told(self.path, "written"):
             try:
+                if replace:
+                    self._remove(cell)
                 held = (self.run, *astuple(cell), seconds)  # type: ignore[call-overload]
                 cursor = self.connection.execute(f"INSERT INTO cells VALUES (NULL, {_marks(len(held))})", held)
                 self.connection.executemany(
@@ -220,6 +233,12 @@ class Store:
             except BaseException:
                 self._restart()
                 raise
+
+    def _remove(self, cell: AnyCell) -> None:
+        chosen = " AND ".join(f'"{name}" = ?' for name in get_type_hints(self.design.cell))
+        found = f"SELECT cell FROM cells WHERE {chosen}"
+        self.connection.execute(f"DELETE FROM measured WHERE cell = ({found})", astuple(cell))  # type: ignore[call-overload]
+        self.connection.execute(f"DELETE FROM cells WHERE {chosen}", astuple(cell))  # type: ignore[call-overload]
 
     def __enter__(self) -> Store:
         return self
