@@ -30,6 +30,7 @@ def panel(axes: Axes, d: int) -> None:
         (level,) = stored["l2_error"][(stored["method"] == "em-best-of-10") & (stored["K"] == k)]
         axes.axhline(level, color=colour, linestyle=":", linewidth=0.8)
     axes.set(yscale="log", xlabel="step", ylabel="ℓ2-error")
+    axes.locator_params(axis="x", nbins=5)
 
 
 @style.styled
