@@ -51,7 +51,7 @@ def test_stored_results_are_of_the_shipped_models() -> None:
         assert set(found.tolist()) == {digest(path)}
 
 
-@pytest.mark.parametrize(("name", "components"), [("d2", (3, 4, 5)), ("d8", (3, 4))])
+@pytest.mark.parametrize(("name", "components"), [("d2", (3, 4, 5)), ("d8", (3, 4, 5))])
 def test_at_most_a_third_of_the_error_of_em_from_normal_starts(name: str, components: tuple[int, ...]) -> None:
     """By the upper end of the ratio's 95 % interval, on 1280 stored tasks."""
     rows = read(RESULTS, DESIGN).sweep(f"rq1-{name}")
