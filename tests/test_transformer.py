@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -207,7 +208,7 @@ def test_shapes_are_checked_at_run_time():
 
 
 LONG_INPUT = """
-import resource, torch
+import torch
 from constructions.transformer import AttentionHead, AttentionLayer, MlpLayer
 h = torch.linspace(-1, 1, 40_000)[:, None]
 one = torch.ones(1, 1)
@@ -217,15 +218,17 @@ expected = (exact[i] * exact).softmax(dim=0) @ exact
 assert abs(attended[i, 0] - expected) < 0.02 < expected, (attended[i], expected)
 units = torch.ones(7919, 1)
 assert torch.equal(MlpLayer(units, 0 * units.mT)(h), h)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+print(next(int(line.split()[1]) / 2**20 for line in open("/proc/self/status") if line.startswith("VmHWM:")))
 """
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells the peak of one process alone")
 def test_memory_is_linear_in_the_number_of_tokens():
     """40 000² scores in float32 take 6 GiB and 40 000 × 7919 hidden units 1.2 GiB; the process stays below 1 GiB.
 
     Four sums over N = 40 000 terms of size at most 1 (two softmax denominators, two poolings), each γ_N = 2.4e-3
-    in float32 at worst, make the 0.02 inside.
+    in float32 at worst, make the 0.02 inside. The peak is VmHWM: getrusage's counts that of the process which started
+    this one, too.
     """
     done = subprocess.run([sys.executable, "-c", LONG_INPUT], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 1.0
