@@ -102,11 +102,7 @@ class Partitions:
         bits = values.contiguous().view(BITS[values.element_size()]).long()
         if bool((bits == bits[:, :1]).all()):
             return self.single
-        # One code for each token. Folding the high bits and an odd factor lose nothing of a single data set; sums of
-        # several may collide, which is looked at below.
-        folded = bits ^ ((bits >> 32) & 0xFFFFFFFF)
-        factors = np.random.default_rng(0).integers(0, 2**62, size=(len(bits), 1)) * 2 + 1
-        codes = (folded * torch.from_numpy(factors)).sum(dim=0).numpy()
+        codes = code(bits)  # that no two classes share one is looked at below
         sample = codes[:: max(1, self.tokens // SAMPLE)]
         candidates = np.unique(sample)
         if 2 * len(candidates) > len(sample):
@@ -119,3 +115,13 @@ class Partitions:
             return partition
         same = bits == bits[:, torch.from_numpy(partition.first[partition.labels])]
         return partition if bool(same.all()) else self.distinct
+
+
+def code(bits: Int[Tensor, "batch N"]) -> Int[np.ndarray, " N"]:
+    """One number for each token: equal bits have equal codes.
+
+    Folding the high bits and an odd factor lose nothing of a single data set; sums of several may collide.
+    """
+    folded = bits ^ ((bits >> 32) & 0xFFFFFFFF)
+    factors = np.random.default_rng(0).integers(0, 2**62, size=(len(bits), 1)) * 2 + 1
+    return np.asarray((folded * torch.from_numpy(factors)).sum(dim=0).numpy())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from constructions.token_classes import BITS, SAMPLE, Partition, Partitions
+from constructions.token_classes import BITS, SAMPLE, Partition, Partitions, code
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -207,14 +207,20 @@ def test_many_distinct_tokens_are_found_distinct(rng):
     assert partitions.of_values(values.sign()).count == 2
 
 
-def test_a_collision_of_codes_merges_nothing():
-    """The codes of several data sets are sums p·f + q·g with odd f and g: (p + g, q − f) has the code of (p, q)."""
+@pytest.mark.parametrize("others", [0, 3])
+def test_a_collision_of_codes_merges_nothing(others):
+    """Codes are p·f + q·g, with f and g odd and p, q the folded bits: (p + g, q − f) has the code of (p, q)."""
     f, g = (np.random.default_rng(0).integers(0, 2**62, size=(2, 1)) * 2 + 1).ravel().tolist()
-    p, q = torch.tensor([[3.0], [5.0]], dtype=torch.float64).view(torch.int64).ravel()
-    bits = torch.stack([torch.stack([p, q]), torch.stack([p + g, q - f])])
-    codes = bits[:, 0] * f + bits[:, 1] * g
-    assert codes[0] == codes[1]
-    values = bits[torch.arange(13) // 11].mT.contiguous().view(torch.float64)
-    assert equal_bits(values) == [0] * 11 + [1] * 2
-    partition = Partitions(13).of_values(values)
-    assert labels_of(partition)[0] != labels_of(partition)[12]
+
+    def fold(bits: torch.Tensor) -> torch.Tensor:
+        return bits ^ ((bits >> 32) & 0xFFFFFFFF)  # its own inverse
+
+    p, q = fold(torch.tensor([[3.0], [5.0]], dtype=torch.float64).view(torch.int64)).ravel()
+    colliding = fold(torch.stack([torch.stack([p, q]), torch.stack([p + g, q - f])]))
+    more = torch.arange(7, 7 + 2 * others).double().view(torch.int64).reshape(others, 2)
+    bits = torch.cat([colliding, more])[torch.arange(29) // 5 % (2 + others)].mT.contiguous()
+    codes, values = code(bits), bits.view(torch.float64)
+    assert codes[0] == codes[5]
+    assert len(set(equal_bits(values))) == 1 + len(set(codes.tolist()))
+    partition = Partitions(29).of_values(values)
+    assert labels_of(partition)[0] != labels_of(partition)[5]
