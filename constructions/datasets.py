@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
-from sklearn.cluster import KMeans, kmeans_plusplus
-from sklearn.datasets import load_digits, load_iris, load_wine
 
 from constructions.algorithms.sampling import Mixture, random_mixture, sample
 from constructions.errors import InputError
@@ -30,16 +27,16 @@ class Dataset:
 
 @dataclass(frozen=True)
 class _Bundled:
-    load: Callable[[], object]
+    load: str  # of sklearn.datasets
     components: int
     principal_components: int | None  # kept by default; None keeps all dimensions
     standardise: bool  # columns in different units are first divided by their standard deviations
 
 
 BUNDLED = {
-    "iris": _Bundled(load_iris, 3, None, True),
-    "wine": _Bundled(load_wine, 3, None, True),
-    "digits": _Bundled(load_digits, 10, 7, False),
+    "iris": _Bundled("load_iris", 3, None, True),
+    "wine": _Bundled("load_wine", 3, None, True),
+    "digits": _Bundled("load_digits", 10, 7, False),
 }
 PREPARATION = (
     "Real data (iris, wine, digits) is centred; columns in different units (iris, wine) are divided by their standard "
@@ -68,10 +65,12 @@ def load_bundled(
     InputError
         If `dim`, `count` or `components` exceed what the data set has.
     """
+    from sklearn import cluster, datasets
+
     bundled = BUNDLED[name]
-    loaded = bundled.load()
-    x = np.asarray(loaded.data, dtype=np.float64)  # type: ignore[attr-defined]
-    labels = np.asarray(loaded.target, dtype=np.int64)  # type: ignore[attr-defined]
+    loaded = getattr(datasets, bundled.load)()
+    x = np.asarray(loaded.data, dtype=np.float64)
+    labels = np.asarray(loaded.target, dtype=np.int64)
     if classes is not None:
         x, labels = x[labels < classes], labels[labels < classes]
     if count is not None:
@@ -84,7 +83,7 @@ def load_bundled(
     mean = x.mean(axis=0)
     x = x - mean
     if bundled.standardise:
-        scale = _scale(x.std(axis=0), np.abs(loaded.data).max(axis=0))  # type: ignore[attr-defined]
+        scale = _scale(x.std(axis=0), np.abs(loaded.data).max(axis=0))
         x, mean = x / scale, mean / scale
     kept = dim if dim is not None else bundled.principal_components
     if kept is not None:
@@ -94,7 +93,7 @@ def load_bundled(
         if kept > len(directions):
             raise InputError(f"--dim is {kept}; {len(x)} samples have {len(directions)} principal components")
         x, mean = x @ directions[:kept].T, directions[:kept] @ mean
-    clusters = KMeans(components, n_init=10, random_state=0).fit(x)
+    clusters = cluster.KMeans(components, n_init=10, random_state=0).fit(x)
     residual = x - clusters.cluster_centers_[clusters.labels_]
     scale = _scale(np.sqrt((residual**2).mean(axis=0)), x.std(axis=0))
     x = x / scale if centred else x / scale + mean / scale
@@ -131,6 +130,8 @@ def load_start(init: str, components: int, samples: Float[np.ndarray, "N d"], rn
     if init == "kmeans++":
         if not 1 <= components <= len(samples):
             raise InputError(f"there are {components} components but only {len(samples)} samples; K must be at most N")
+        from sklearn.cluster import kmeans_plusplus
+
         means, _ = kmeans_plusplus(samples, components, random_state=int(rng.integers(2**31)))
         return Mixture(np.full(components, 1 / components), means)
     start = read_mixture(Path(init))

@@ -7,10 +7,11 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from constructions import em_claims, em_precision, em_report, outputs
+from constructions import outputs
 from constructions.command_line import Parser, Progress, run_command
 from constructions.datasets import (
     BUNDLED,
@@ -22,9 +23,6 @@ from constructions.datasets import (
     load_synthetic,
     read_mixture,
 )
-from constructions.em_class import TaskClass, split_tolerance
-from constructions.em_run import EmRun, run
-from constructions.em_transformer import build, predict_size, validate, validate_samples
 from constructions.errors import InputError
 
 RADIUS, MIN_WEIGHT, TOLERANCE = 10.0, 0.01, 0.1
@@ -97,6 +95,18 @@ def _run(options: argparse.Namespace) -> int:
     if options.layers < 2 or options.layers % 2:
         raise InputError(f"--layers is {options.layers}; it must be even and positive, two layers for each EM step")
     outputs.require(options)
+    _demonstrate(options)
+    return 0
+
+
+def _demonstrate(options: argparse.Namespace) -> None:
+    from constructions import em_claims, em_precision, em_report, weights_file
+    from constructions.dtypes import DTYPES
+    from constructions.em_class import TaskClass, split_tolerance
+    from constructions.em_run import run
+    from constructions.em_transformer import build, predict_size, validate, validate_samples
+    from constructions.execution_report import execution
+
     report = sys.stderr if options.json == "-" else sys.stdout
 
     rng = np.random.default_rng(options.seed)
@@ -115,8 +125,8 @@ def _run(options: argparse.Namespace) -> int:
         say = partial(print, file=report, flush=True)
         enclosed = em_precision.demonstrate(data, start, task_class, approximation, options, say)
         outputs.write_result(options, enclosed)
-        return 0
-    dtype = outputs.DTYPES[options.dtype]
+        return
+    dtype = DTYPES[options.dtype]
     size = predict_size(task_class, approximation, dtype)
     print(
         em_report.preamble(data, components, task_class, approximation, size, options),
@@ -129,16 +139,15 @@ def _run(options: argparse.Namespace) -> int:
         result = run(em, data.samples, start, progress, execution=options.execution)
     seconds = time.perf_counter() - began
     content = em_report.as_json(result, data, options)
-    execution = outputs.execution(result.plan, options, seconds)
-    print(em_report.tables(result, data, content, execution), file=report)
+    executed = execution(result.plan, options.plan, seconds)
+    print(em_report.tables(result, data, content, executed), file=report)
     entry = em_report.construction_entry(em, options.tolerance)
-    draw, output = lambda: _picture(result), lambda: result.output
-    claimed = partial(em_claims.claimed, result)
-    outputs.write(options, content, draw, em.transformer, entry, result.tokens, output, claimed)
-    return 0
+    weights = partial(weights_file.serialise, em.transformer, entry)
+    draw, claimed = partial(_picture, result), partial(em_claims.claimed, result)
+    outputs.write(options, content, draw, weights, result.tokens, lambda: result.output, claimed)
 
 
-def _picture(result: EmRun) -> bytes:
+def _picture(result: Any) -> bytes:
     from figures.em_step import png
 
     return png(result)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import flint
 import numpy as np
+import torch
 from jaxtyping import Float
 
 from constructions import contraction_report, em_enclosure, em_report
@@ -23,7 +24,7 @@ from constructions.em_class import Approximation, TaskClass
 from constructions.em_enclosure import BallEm, Parameters, StepEnclosure
 from constructions.em_transformer import SIZE_LIMIT, PredictedSize, predict_size, residual_stream
 from constructions.errors import InputError
-from constructions.outputs import DTYPES, versions
+from constructions.outputs import versions
 from constructions.precision import as_json as enclosed
 from constructions.precision import ball_bytes, cut_note, decided, exponent, power_of_two, shown, widest
 from constructions.weights import Array
@@ -79,7 +80,7 @@ def demonstrate(
     InputError
         If weights and stream would exceed SIZE_LIMIT, or the task leaves the class.
     """
-    size = predict_size(task_class, approximation, DTYPES["float64"])
+    size = predict_size(task_class, approximation, torch.float64)
 
     def needed(bits: int) -> int:
         return predict_bytes(task_class, approximation, data.samples.shape, len(start.means), bits)
@@ -114,7 +115,7 @@ def predict_bytes(
     task_class: TaskClass, approximation: Approximation, shape: tuple[int, ...], components: int, bits: int
 ) -> int:
     """Bytes of weights, of the stream before, within and after a layer, and of the hidden units held at a time."""
-    size = predict_size(task_class, approximation, DTYPES["float64"])
+    size = predict_size(task_class, approximation, torch.float64)
     count, dim = shape
     width = residual_stream(task_class.max_dim, task_class.max_components).width
     stream = 3 * count * (8 * width + (2 * dim + 5 * components) * ball_bytes(bits))

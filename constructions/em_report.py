@@ -16,7 +16,8 @@ from constructions.datasets import Dataset
 from constructions.em_class import Approximation, TaskClass
 from constructions.em_run import EmRun
 from constructions.em_transformer import EmTransformer, PredictedSize
-from constructions.outputs import execution_rows, finite, versions
+from constructions.execution_report import execution_rows
+from constructions.outputs import finite, versions
 
 SCHEMA = 1
 RESTS_ON = {

@@ -5,6 +5,11 @@ Run `python -m constructions.em_transformer --help` for the demo.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before what --help does not need is loaded
+    from constructions.em_command import main
+
+    raise SystemExit(main())
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -248,9 +253,3 @@ def read_subspaces(em: EmTransformer, dim: int, components: int) -> tuple[slice,
 def pool(component: Float[np.ndarray, "N K"], mu: Float[np.ndarray, "N d"], pi: Float[np.ndarray, "N K"]) -> Mixture:
     """μ̂_k = (K/N) Σ_i 1{r(i)=k} mu_i; π̂ is `pi` of the first token (Remark F.3)."""
     return Mixture(pi[0].copy(), pi.shape[1] / len(pi) * component.T @ mu)
-
-
-if __name__ == "__main__":
-    from constructions.em_command import main
-
-    raise SystemExit(main())

@@ -11,7 +11,6 @@ from typing import Any, Protocol, runtime_checkable
 
 import flint
 import numpy as np
-import sympy
 
 from constructions.weights import Array
 
@@ -123,26 +122,32 @@ class Balls:
 class Symbols:
     """Real expressions (sympy): an identity of two of them holds for all real values of their symbols."""
 
-    def number(self, value: Exact) -> sympy.Rational:
+    def __init__(self) -> None:
+        import sympy  # half a second, for which no other number system has a use
+
+        self.sympy = sympy
+
+    def number(self, value: Exact) -> Scalar:
         """The rational itself; a float is converted exactly."""
         fraction = Fraction(value)
-        return sympy.Rational(fraction.numerator, fraction.denominator)
+        return self.sympy.Rational(fraction.numerator, fraction.denominator)
 
     def zeros(self, shape: tuple[int, ...]) -> Array:
         """Object array of zeros."""
-        return np.full(shape, sympy.Integer(0), dtype=object)
+        return np.full(shape, self.sympy.Integer(0), dtype=object)
 
     def exp(self, values: Array) -> Array:
         """Elementwise e^x."""
-        return _each(sympy.exp, values)
+        return _each(self.sympy.exp, values)
 
-    def expm1(self, value: sympy.Expr) -> sympy.Expr:
+    def expm1(self, value: Scalar) -> Scalar:
         """e^x - 1."""
-        return sympy.exp(value) - 1
+        return self.sympy.exp(value) - 1
 
     def relu(self, values: Array) -> Array:
         """Elementwise (x + |x|)/2, the same for all real x; expanded, so that |x| and |−x| are written alike."""
-        return _each(lambda value: (sympy.expand(value) + sympy.Abs(sympy.expand(value))) / 2, values)
+        expand, absolute = self.sympy.expand, self.sympy.Abs
+        return _each(lambda value: (expand(value) + absolute(expand(value))) / 2, values)
 
 
 FLOAT64 = Float64()

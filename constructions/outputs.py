@@ -14,18 +14,15 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import torch
 
-from constructions import claims, weights_file
 from constructions.command_line import Parser, require_writable, write_all
 from constructions.errors import InputError
-from constructions.execution_plan import Plan
-from constructions.transformer import Transformer
 
 Claimed = tuple[list[dict[str, Any]], dict[str, np.ndarray]]
 """Entries of claims.json, and the arrays that they name by file."""
-DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
-EXPORTED = ("transformer.safetensors", "input.npy", "output.npy", "result.json", claims.NAME)
+FLOATS = ("float64", "float32", "bfloat16")
+"""What --dtype may be; `constructions.dtypes` has them as torch knows them."""
+EXPORTED = ("transformer.safetensors", "input.npy", "output.npy", "result.json", "claims.json")
 ARRAYS = ("before_last_step.npy", "pooling.npy")  # that some claims name
 LARGEST_LAYERS = 10_000
 PRECISIONS = 16, 2**16  # the fewest and the most bits of a ball
@@ -34,7 +31,7 @@ LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "safetensors")
 
 def add_options(parser: Parser, figure: str) -> None:
     """The options that every construction's command has; `figure` says what --figure draws."""
-    parser.add_argument("--dtype", choices=tuple(DTYPES), help="default: float64")
+    parser.add_argument("--dtype", choices=FLOATS, help="default: float64")
     parser.add_argument(
         "--precision",
         type=int,
@@ -119,25 +116,26 @@ def write(
     options: argparse.Namespace,
     content: dict[str, Any],
     draw: Callable[[], bytes],
-    transformer: Transformer,
-    entry: dict[str, Any],
+    weights: Callable[[], bytes],
     tokens: np.ndarray,
     output: Callable[[], np.ndarray],
     claimed: Callable[[], Claimed],
 ) -> None:
     """The files that the options ask for, and nothing that they do not.
 
-    `entry` is what the weights file says of itself, never of data. `tokens` (N×D) went in, `output` is what came out,
+    `weights` is the weights file, which says nothing of data. `tokens` (N×D) went in, `output` is what came out,
     `claimed` are the claims and the arrays that they name.
     """
     files: dict[Path, bytes] = {}
     if options.figure is not None:
         files[options.figure] = draw()
     if options.export is not None:
+        from constructions import claims
+
         stored = np.float64 if options.dtype == "float64" else np.float32
         listed, arrays = claimed()
         contents = (
-            weights_file.serialise(transformer, entry),
+            weights(),
             npy(tokens.astype(stored)),
             npy(output().astype(stored)),
             _encoded(content).encode(),
@@ -161,19 +159,6 @@ def write_result(
 
 def _encoded(content: dict[str, Any]) -> str:
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
-
-
-def execution(plan: Plan | None, options: argparse.Namespace, seconds: float) -> str:
-    """How long a run took and how it was executed (without a plan: literally); the plan itself if it is asked for."""
-    if plan is None:
-        return f"run           {seconds:.2f} s, dense execution"
-    lines = [f"run           {seconds:.2f} s, {plan.summary}"]
-    return "\n".join(lines + (["", "how the layers are executed", str(plan)] if options.plan else []))
-
-
-def execution_rows(plan: Plan | None) -> list[str]:
-    """The rows of the ledger that a planned run rests on besides its own; none for a literal one."""
-    return [] if plan is None else ["execution-rounding"]
 
 
 def versions(*others: str) -> dict[str, str]:

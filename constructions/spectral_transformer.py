@@ -5,6 +5,11 @@ Run `python -m constructions.spectral_transformer --help` for the demo.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before what --help does not need is loaded
+    from constructions.spectral_command import main
+
+    raise SystemExit(main())
+
 from dataclasses import dataclass, field
 from math import inf
 from typing import Literal
@@ -217,9 +222,3 @@ def _units(results: Float[np.ndarray, "R d"]) -> Float[np.ndarray, "R d"]:
     """Directions; NaN for what has none."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return results / np.linalg.norm(results, axis=1, keepdims=True)
-
-
-if __name__ == "__main__":
-    from constructions.spectral_command import main
-
-    raise SystemExit(main())

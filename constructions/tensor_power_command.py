@@ -3,36 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
-import time
-from functools import partial
-from pathlib import Path
 
-import numpy as np
-import torch
-
-from constructions import outputs, tensor_power_claims, tensor_power_precision, tensor_power_report
-from constructions.command_line import Parser, Progress, run_command
+from constructions import outputs
+from constructions.command_line import Parser, run_command
 from constructions.errors import InputError
-from constructions.normalisation import normalisation, require_representable
-from constructions.number_system import Rationals
-from constructions.tensor_power_bounds import best_scale
-from constructions.tensor_power_exact import LayerReport, compare_layers
-from constructions.tensor_power_run import PowerRun, run
-from constructions.tensor_power_transformer import (
-    ATTENTION_ONLY,
-    THEOREM,
-    Form,
-    build,
-    normalised_form,
-    require_max_dim,
-    softmax_form,
-    validate,
-)
-from constructions.tensors import as_floats, as_rationals, load_array, orthogonal_tensor, random_start, random_tensor
 
-DIM, LARGEST_DIM, LARGEST_DIGITS = 5, 256, 10**5
-TENSORS = {"random": random_tensor, "orthogonal": orthogonal_tensor}
+DIM, LARGEST_DIM = 5, 256
+TENSORS = ("random", "orthogonal")
 
 
 def parser() -> Parser:
@@ -75,39 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     _require_consistent(options)
     outputs.require(options)
-    report = sys.stderr if options.json == "-" else sys.stdout
-    dtype = outputs.DTYPES["float64" if options.precision is not None else options.dtype]
+    from constructions.tensor_power_demo import demonstrate  # with torch and all that --help does without
 
-    rng = np.random.default_rng(options.seed)
-    tensor, start = _load(options, rng)
-    max_dim = options.max_dim if options.max_dim is not None else default_max_dim(max(tensor.shape, default=1))
-    require_max_dim(max_dim)
-    validate(max_dim, tensor, start)
-    if start.ndim != 1:
-        raise InputError(f"the start has shape {start.shape}; a vector of length {len(tensor)} is needed")
-    form = choose_form(options, max_dim, dtype)
-    if options.layers % form.layers_per_step:
-        raise InputError(
-            f"--layers is {options.layers}; it must be a multiple of {form.layers_per_step}, the layers of a step"
-        )
-    model = build(max_dim, options.layers // form.layers_per_step, form, dtype)
-    print(tensor_power_report.preamble(model, len(tensor), options), file=report, flush=True)
-    if options.precision is not None:
-        say = partial(print, file=report, flush=True)
-        outputs.write_result(options, tensor_power_precision.demonstrate(model, tensor, start, options, say))
-        return 0
-    began = time.perf_counter()
-    with Progress("layer") as progress:
-        result = run(model, as_floats(tensor), as_floats(start), progress, execution=options.execution)
-    seconds = time.perf_counter() - began
-    layers = _exact(result, tensor, start) if options.exact else None
-    content = tensor_power_report.as_json(result, layers, options)
-    execution = outputs.execution(result.plan, options, seconds)
-    print(tensor_power_report.tables(result, layers, content, execution), file=report)
-    entry = tensor_power_report.construction_entry(model)
-    draw, output = lambda: _picture(result), lambda: result.output
-    claimed = partial(tensor_power_claims.claimed, result)
-    outputs.write(options, content, draw, model.transformer, entry, result.tokens, output, claimed)
+    demonstrate(options)
     return 0
 
 
@@ -147,51 +94,3 @@ def default_max_dim(dim: int) -> int:
     A power of two makes /N and d_0·T exact; above 64 the next one would be too large to build.
     """
     return max(8, 1 << (dim - 1).bit_length()) if dim <= 64 else dim
-
-
-def choose_form(options: argparse.Namespace, max_dim: int, dtype: torch.dtype) -> Form:
-    """The form of the iteration that the options name."""
-    if options.attention == "softmax":
-        bits = options.precision
-        return softmax_form(best_scale(max_dim, dtype) if bits is None else tensor_power_precision.scale(bits))
-    if options.normalise is not None:
-        low, high = options.normalise
-        range_ = normalisation(low, high, max_dim)
-        require_representable(range_, dtype)
-        return normalised_form(range_)
-    return ATTENTION_ONLY if options.attention_only else THEOREM
-
-
-def _load(options: argparse.Namespace, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    dim = options.dim if options.dim is not None else DIM
-    tensor = (
-        TENSORS[options.tensor](dim, rng) if options.tensor in TENSORS else load_array(Path(options.tensor), "--tensor")
-    )
-    if options.start != "random":
-        return tensor, load_array(Path(options.start), "--start")
-    return tensor, random_start(tensor.shape[-1] if tensor.ndim and tensor.shape[-1] else 1, rng)
-
-
-def _exact(result: PowerRun, tensor: np.ndarray, start: np.ndarray) -> list[LayerReport]:
-    numbers = Rationals()
-    rationals = [as_rationals(array) for array in (tensor, start)]
-    bits = max(value.numerator.bit_length() + value.denominator.bit_length() for a in rationals for value in a.ravel())
-    digits = (2**result.model.steps) * 2 * bits * 0.302
-    if digits > LARGEST_DIGITS:
-        raise InputError(
-            f"--exact with --layers {len(result.model.transformer.schedule)} needs rationals of about {digits:.2g} "
-            f"digits, which double with every iteration; the limit is {LARGEST_DIGITS}"
-        )
-    exact_tensor, exact_start = (np.vectorize(numbers.number, otypes=[object])(array) for array in rationals)
-    with Progress("exact layer") as progress:
-        reports = []
-        for report in compare_layers(result.model, exact_tensor, exact_start, numbers):
-            reports.append(report)
-            progress(report.layer, len(result.model.transformer.schedule))
-    return reports
-
-
-def _picture(result: PowerRun) -> bytes:
-    from figures.tensor_power import png
-
-    return png(result)

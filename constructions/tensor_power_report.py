@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from constructions import resources
-from constructions.outputs import execution_rows, finite, versions
+from constructions.execution_report import execution_rows
+from constructions.outputs import finite, versions
 from constructions.tensor_power_exact import LayerReport
 from constructions.tensor_power_run import PowerRun, magnitude
 from constructions.tensor_power_transformer import TensorPowerTransformer

@@ -5,6 +5,11 @@ Run `python -m constructions.tensor_power_transformer --help` for the demo.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before what --help does not need is loaded
+    from constructions.tensor_power_command import main
+
+    raise SystemExit(main())
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -301,9 +306,3 @@ def read_out(model: TensorPowerTransformer, tokens: Shaped[np.ndarray, "*batch N
     """The result's subspace (`vec`) of the first token, without the padding."""
     start = model.stream[model.form.result].start
     return np.array(tokens[..., 0, start : start + dim])
-
-
-if __name__ == "__main__":
-    from constructions.tensor_power_command import main
-
-    raise SystemExit(main())

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from constructions.outputs import DTYPES
+from constructions.dtypes import DTYPES
 from constructions.tensor_power_bounds import best_scale, contraction, softmax_factor
 from constructions.tensor_power_command import default_max_dim
 from constructions.tensor_power_run import run as run_power

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from constructions.algorithms.tensor_power import power_step
-from constructions.outputs import DTYPES
+from constructions.dtypes import DTYPES
 from constructions.tensor_power_command import default_max_dim
 from constructions.tensor_power_run import PowerRun
 from constructions.tensor_power_run import run as run_power

@@ -10,11 +10,11 @@ import pytest
 from constructions import em_enclosure, em_precision, precision
 from constructions.algorithms.sampling import Mixture
 from constructions.balls import to_balls
+from constructions.dtypes import DTYPES
 from constructions.em_class import TaskClass, split_tolerance
 from constructions.em_enclosure import Parameters, StepEnclosure
 from constructions.em_transformer import predict_size
 from constructions.errors import InputError
-from constructions.outputs import DTYPES
 from constructions.relu_networks import ReluNetwork
 
 SMALL = TaskClass(max_dim=3, max_components=5, radius=3.0, min_weight=0.02)

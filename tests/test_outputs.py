@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from constructions import outputs, weights_file
+from constructions.dtypes import DTYPES
 from constructions.errors import InputError
 from constructions.tensor_power_transformer import build
 
@@ -35,7 +37,7 @@ def test_every_command_has_the_same_options():
     assert "draw it" in parser.format_help()
     with pytest.raises(InputError, match="float16"):
         parser.parse_args(["--dtype", "float16"])
-    assert list(outputs.DTYPES.items()) == [(name, getattr(torch, name)) for name in ("float64", "float32", "bfloat16")]
+    assert list(DTYPES.items()) == [(name, getattr(torch, name)) for name in outputs.FLOATS]
 
 
 @pytest.mark.parametrize(
@@ -97,15 +99,14 @@ def test_a_format_that_is_left_open_is_chosen(given, dtype):
 
 @pytest.mark.parametrize(("dtype", "stored"), [("float64", "f8"), ("float32", "f4"), ("bfloat16", "f4")])
 def test_everything_that_was_asked_for_is_written(dtype, stored, tmp_path, capsys):
-    model = build(3, 1, dtype=outputs.DTYPES[dtype])
+    model = build(3, 1, dtype=DTYPES[dtype])
     tokens, output = np.arange(12.0).reshape(3, 4) / 8, -np.arange(12.0).reshape(3, 4) / 4
     content = {"b": 0.1, "a": [None, "é"]}
     chosen = options(dtype=dtype, json=str(tmp_path / "r.json"), figure=tmp_path / "f.png", export=tmp_path / "new")
     claim, entry = {"name": "c", "reference": "pooling.npy", "bound": 0.1}, {"name": "x", "max_dim": 3}
     claimed = [claim], {"pooling.npy": -tokens}
-    outputs.write(
-        chosen, content, lambda: b"picture", model.transformer, entry, tokens, lambda: output, lambda: claimed
-    )
+    weights = partial(weights_file.serialise, model.transformer, entry)
+    outputs.write(chosen, content, lambda: b"picture", weights, tokens, lambda: output, lambda: claimed)
     assert capsys.readouterr() == ("", "")
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert files == {"r.json", "f.png", *(f"new/{name}" for name in (*outputs.EXPORTED, "pooling.npy"))}
@@ -127,18 +128,17 @@ def test_everything_that_was_asked_for_is_written(dtype, stored, tmp_path, capsy
 
 def test_only_what_was_asked_for_is_made(tmp_path, capsys):
     """Standard output is JSON alone; no picture is drawn, nothing else is written."""
-    model, content = build(3, 1).transformer, {"a": 1}
+    content = {"a": 1}
     for chosen in (options(json="-"), options()):
-        outputs.write(chosen, content, pytest.fail, model, {}, np.zeros((1, 1)), pytest.fail, pytest.fail)
+        outputs.write(chosen, content, pytest.fail, pytest.fail, np.zeros((1, 1)), pytest.fail, pytest.fail)
     assert capsys.readouterr() == ('{\n  "a": 1\n}\n', "")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_result_that_is_no_strict_json_is_a_bug(tmp_path):
     chosen = options(json=str(tmp_path / "r.json"))
-    model = build(3, 1).transformer
     with pytest.raises(ValueError, match="not JSON compliant"):
-        outputs.write(chosen, {"a": np.nan}, pytest.fail, model, {}, np.zeros((1, 1)), pytest.fail, pytest.fail)
+        outputs.write(chosen, {"a": np.nan}, pytest.fail, pytest.fail, np.zeros((1, 1)), pytest.fail, pytest.fail)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -7,9 +7,9 @@ from typing import get_args
 import pytest
 from sweep_measures import GRID
 
+from constructions.dtypes import DTYPES
 from constructions.em_class import Construction
 from constructions.errors import InputError
-from constructions.outputs import DTYPES
 from theory_checks.sweeps import grid as grids
 from theory_checks.sweeps.grid import KEYS, Cell, load, parse
 

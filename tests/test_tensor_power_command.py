@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from constructions import tensor_power_command
+from constructions import tensor_power_command, tensor_power_demo
 from constructions.algorithms.tensor_power import normalised_power_iteration, power_iteration, power_step
 from constructions.outputs import EXPORTED
 from constructions.rounding_error import gamma
@@ -128,8 +128,8 @@ def test_exact_equality(form, result, tensor_command, files):
     assert content.keys() == KEYS | {"exact_equal", "exact"}
     assert content["exact_equal"] is True
     assert content["exact"]["layers_equal"] == [True] * 4
-    tensor, vector = tensor_power_command.as_rationals(np.load(files / "tensor.npy")), [3, -7, 4]
-    vector = [tensor_power_command.as_rationals(np.array([x / 10]))[0] for x in vector]
+    tensor, vector = tensor_power_demo.as_rationals(np.load(files / "tensor.npy")), [3, -7, 4]
+    vector = [tensor_power_demo.as_rationals(np.array([x / 10]))[0] for x in vector]
     for _ in range(2):
         vector = [
             sum(tensor[a, j, m] * vector[j] * vector[m] for j, m in product(range(3), repeat=2)) for a in range(3)
@@ -148,7 +148,7 @@ def test_without_exact_nothing_is_claimed(result, tensor_command):
 
 def test_a_difference_is_reported_and_not_equal(tensor_command, monkeypatch):
     """One wrong entry of the last layer's reference."""
-    compare = tensor_power_command.compare_layers
+    compare = tensor_power_demo.compare_layers
 
     def wrong(*arguments):
         for report in compare(*arguments):
@@ -156,7 +156,7 @@ def test_a_difference_is_reported_and_not_equal(tensor_command, monkeypatch):
                 report.expected[0, 0] += 1
             yield report
 
-    monkeypatch.setattr(tensor_power_command, "compare_layers", wrong)
+    monkeypatch.setattr(tensor_power_demo, "compare_layers", wrong)
     outcome = tensor_command("--layers", 4, "--max-dim", 5, "--exact", "--json", "-")
     assert outcome.json["exact_equal"] is False
     assert outcome.json["exact"]["layers_equal"] == [True, True, True, False]

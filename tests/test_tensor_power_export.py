@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from exported import Export
 
-from constructions import outputs
 from constructions.direction_bound import DirectionBound, normalised_step
+from constructions.dtypes import DTYPES
 from constructions.normalisation import Normalisation
 
 NORMALISE = ["--normalise", 0.3, 4, "--tensor", "orthogonal"]
@@ -85,7 +85,7 @@ def test_a_normalised_step_from_the_files_up_to_rounding(export):
     tensor = exported.input[:, slice(*exported.construction["layout"]["slice"])].reshape(5, 5, 5)
     bound = normalised_step(
         DirectionBound(0.0, size, size, size), tensor.transpose(2, 1, 0)[:3, :3, :3], start / size, 0.0, range_, 5,
-        outputs.DTYPES["float64"],
+        DTYPES["float64"],
     )  # fmt: skip
     _, above = range_.norm_errors(3)
     allowed = 2 * (bound.norm_high * bound.direction + 2 * (bound.norm_high / (1 + above) - 1))

@@ -16,11 +16,11 @@ from jaxtyping import Bool, Float
 from constructions import bounds, executor, rounding_error
 from constructions.algorithms.em import em_step
 from constructions.algorithms.sampling import Mixture, random_mixture, sample
+from constructions.dtypes import DTYPES
 from constructions.em_class import Construction, TaskClass, split_tolerance
 from constructions.em_run import copies_spread, precondition
 from constructions.em_transformer import EmTransformer, build, encode, pool, read_subspaces
 from constructions.execution_plan import plan
-from constructions.outputs import DTYPES
 from theory_checks.sweeps.grid import Cell
 
 Weights = Float[np.ndarray, "R K"]
