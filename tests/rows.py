@@ -13,6 +13,7 @@ HELD = Row(
     figure="lemma_f4",
     text="ours",
     evidence="certified",
+    coverage="interval",
     status="holds",
     counts={"holds": 11, "refuted": 0, "not applicable": 2, "vacuous": 3, "undecided": 0},
     slacks=[0.5, 0.95, 0.995],
@@ -29,7 +30,9 @@ HELD = Row(
     reason="",
     seconds=1.5,
 )
-SAMPLED = replace(HELD, id="sampled", evidence="sampled", depends_on=["held"], bits=None, kept_slack=None)
+SAMPLED = replace(
+    HELD, id="sampled", evidence="sampled", coverage="instances", depends_on=["held"], bits=None, kept_slack=None
+)
 REFUTED = replace(
     HELD,
     id="refuted",
@@ -51,6 +54,7 @@ SILENT = replace(
     HELD,
     id="silent",
     evidence="none",
+    coverage=None,
     status="no claim",
     counts=dict.fromkeys(OUTCOMES, 0),
     slacks=[],

@@ -67,7 +67,7 @@ def test_table() -> None:
 def test_a_row_is_its_cells() -> None:
     (held,) = (line for line in latex([HELD, REFUTED]).splitlines() if line.startswith("held &"))
     assert held == (
-        r"held & ours & certified & holds & 11 & 1 & 0 & 2 & 3 & 0 & 128 & 0.5 & 0.62 & 2 of 2 rejected & "
+        r"held & ours & certified & interval & holds & 11 & 1 & 0 & 2 & 3 & 0 & 128 & 0.5 & 0.62 & 2 of 2 rejected & "
         r"Lemma F.4, Remark 2 & lemma\_f4 & lemma\_f4 \\"
     )
 

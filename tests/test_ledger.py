@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from theory_checks import __main__ as command
-from theory_checks import ledger, running
+from theory_checks import coverage, ledger, running
 from theory_checks.ledger import Statement, Verdict, closure, compare, require, rest
 from theory_checks.running import load_statements
 
@@ -105,6 +105,65 @@ def test_no_grade_above_what_it_rests_on() -> None:
     assert [row.evidence for row in rows] == ["rate"] * 3
 
 
+COVERING = {"a": "all", "i": "interval", "n": "instances"}
+
+
+def covering_row(verdicts: str, claimed: str, *, draws: str = "", kept: bool = False, **options) -> Statement:
+    """A check whose verdicts stand for all, an interval, or (n) an instance, and which may draw random numbers."""
+
+    def check(rng: np.random.Generator, *, wrong: bool = False) -> Iterator[Verdict]:
+        """A statement."""
+        if draws == "numbers":
+            rng.integers(7)
+        if draws == "generators":
+            rng.spawn(1)
+        for letter in verdicts:
+            yield from coverage.covering(COVERING[letter], [Verdict("holds", "x", kept=kept)])
+        yield Verdict("refuted" if wrong else "vacuous", "no evidence")
+
+    made = Statement(options.pop("id", "s"), "", "ours", "exact", check, coverage=claimed, **options)
+    made.control("wrong", wrong=True)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "options", "widest"),
+    [
+        ("aa", {}, "all"),
+        ("ai", {}, "interval"),
+        ("ia", {}, "interval"),
+        ("an", {}, "instances"),
+        ("in", {}, "instances"),
+        ("aa", {"draws": "numbers"}, "instances"),
+        ("ii", {"draws": "generators"}, "instances"),
+        ("aa", {"kept": True}, "instances"),
+    ],
+)
+def test_no_row_claims_to_cover_more_than_its_check(verdicts: str, options: dict, widest: str) -> None:
+    for claimed in COVERING.values():
+        row = covering_row(verdicts, claimed, **options).row()
+        wider = coverage.WIDTHS.index(claimed) < coverage.WIDTHS.index(widest)
+        reason = f"claimed coverage: {claimed}; its check covers: {widest}" if wider else ""
+        assert (row.coverage, row.status, row.reason) == (claimed, "failed" if wider else "holds", reason)
+
+
+def test_a_verdict_stands_for_an_instance_unless_a_check_says_more() -> None:
+    assert require(True, "x").coverage == compare(0.0, 1.0, "x").coverage == "instances"
+    assert covering_row("", "instances").row().reason == "claimed: holds; found: open"
+    assert coverage.covered([], drew=False) == "instances"
+
+
+def test_no_coverage_beyond_what_a_row_rests_on() -> None:
+    rows = [
+        covering_row("i", "interval", id="a").row(),
+        covering_row("a", "all", id="b", depends_on=("a",)).row(),
+        covering_row("n", "instances", id="c").row(),
+        covering_row("a", "all", id="d", depends_on=("b", "c")).row(),
+    ]
+    rest(rows)
+    assert [row.coverage for row in rows] == ["interval", "interval", "instances", "instances"]
+
+
 @pytest.mark.parametrize("status", ["open", "undecided", "refuted"])
 def test_a_row_on_unsettled_ground_is_open(status: str) -> None:
     outcome = {"open": "n", "undecided": "u", "refuted": "r"}[status]
@@ -143,7 +202,18 @@ def test_command_writes_the_closure(tmp_path, capsys) -> None:
     assert command.main(["corollary-f1", "--seed", "5", "--json", str(path)]) == 0
     rows = json.loads(path.read_text())["rows"]
     assert [row["id"] for row in rows] == ["corollary-f1", "lemma-f7"]
-    wanted = {"id", "statement", "source", "text", "evidence", "status", "counts", "least_slack", "depends_on"}
+    wanted = {
+        "id",
+        "statement",
+        "source",
+        "text",
+        "evidence",
+        "coverage",
+        "status",
+        "counts",
+        "least_slack",
+        "depends_on",
+    }
     assert wanted | {"negative_controls", "tight", "bits", "kept_slack"} <= rows[0].keys()
     assert all(control["rejected"] for row in rows for control in row["negative_controls"])
     assert "2 statements hold (2 certified)" in capsys.readouterr().out
@@ -247,7 +317,7 @@ def test_what_claims_nothing_says_so(monkeypatch, capsys) -> None:
     monkeypatch.setattr(ledger, "REGISTRY", {})
     ledger.no_claim("remark-x", "Remark X", "Remark X", "A figure of speech.")
     row = ledger.REGISTRY["remark-x"].row()
-    assert (row.status, row.evidence, row.reason) == ("no claim", "none", "A figure of speech.")
+    assert (row.status, row.evidence, row.coverage, row.reason) == ("no claim", "none", None, "A figure of speech.")
     assert sum(row.counts.values()) == 0
     assert "remark-x makes no claim: A figure of speech." in command.table([row])
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from theory_checks.ledger import REGISTRY
+from theory_checks.coverage import narrowest
+from theory_checks.ledger import REGISTRY, closure
 from theory_checks.running import load_statements
 
 ROOT = Path(__file__).parents[1]
@@ -13,10 +14,12 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "proofs_notes").glob("*.md"))]
 
 
-def test_the_ledger_shown_has_every_row_with_its_status() -> None:
+def test_the_ledger_shown_has_every_row_with_its_coverage_and_status() -> None:
     load_statements()
-    shown = dict(re.findall(r"^(\S+) +(?:verbatim|recovered|ours) +\w+ +(no claim|\w+) ", README, re.MULTILINE))
-    assert shown == {id: made.claim for id, made in REGISTRY.items()}
+    row = r"^(\S+) +(?:verbatim|recovered|ours) +\w+ +(-|\w+) +(no claim|\w+) "
+    shown = {id: (coverage, status) for id, coverage, status in re.findall(row, README, re.MULTILINE)}
+    covers = {id: narrowest(REGISTRY[below].coverage for below in closure([id], REGISTRY)) for id in REGISTRY}
+    assert shown == {id: ("-" if made.claim == "no claim" else covers[id], made.claim) for id, made in REGISTRY.items()}
 
 
 def test_the_demos_shown_are_the_demos(em_command, tensor_command) -> None:

@@ -179,7 +179,8 @@ def test_filter(page) -> None:
     page.find_element("css selector", "#filter button[type=reset]").click()
     assert len(ids(page)) == 4
     assert count.text == "4 of 4 statements shown"
-    for name, value, left in (("status", "refuted", 1), ("evidence", "certified", 3), ("text", "ours", 3)):
+    filters = ("status", "refuted", 1), ("evidence", "certified", 3), ("coverage", "instances", 4), ("text", "ours", 3)
+    for name, value, left in filters:
         page.find_element("css selector", f"#{name}").send_keys(value)
         assert len(ids(page)) == left, name
         page.find_element("css selector", "#filter button[type=reset]").click()

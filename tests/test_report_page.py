@@ -103,7 +103,10 @@ def test_pictures_are_those_last_drawn(files, html) -> None:
 def test_a_statement_that_holds(html) -> None:
     said = article(html, "held")
     assert said.startswith("held ✓ holds π̂ k ≥ 0. Source Lemma | 1 Paper Lemma F.4, Remark 2 Text ours")
-    assert "Evidence certified, balls of up to 128 bits Instances 11 hold, 2 not applicable, 3 vacuous" in said
+    assert (
+        "Evidence certified, balls of up to 128 bits Coverage interval: every point of an interval, or of a box" in said
+    )
+    assert "Instances 11 hold, 2 not applicable, 3 vacuous" in said
     assert "least slack found 0.62" in said
     assert "Rests on nothing else Needed by sampled" in said
     assert (
@@ -143,6 +146,9 @@ def test_certified_command() -> None:
         ("status", SILENT, "5"),
         ("evidence", HELD, "1"),
         ("evidence", SAMPLED, "2"),
+        ("coverage", HELD, "1"),
+        ("coverage", SAMPLED, "2"),
+        ("coverage", SILENT, ""),
         ("slack", replace(HELD, least_slack=8.5e-261), "8.5e-261"),
         ("slack", SILENT, ""),
         ("holds", HELD, "11"),

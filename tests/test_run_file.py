@@ -1,6 +1,7 @@
 """A saved run reads back as it was; what is not one is refused in a sentence."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from rows import HELD, ROWS
@@ -16,6 +17,15 @@ def test_round_trip(tmp_path) -> None:
     path = tmp_path / "run.json"
     path.write_bytes(encoded(RUN))
     assert load(path) == RUN
+
+
+def test_a_run_of_before_coverage_was_recorded(tmp_path) -> None:
+    content = json.loads(encoded(RUN)) | {"schema": 1}
+    for row in content["rows"]:
+        del row["coverage"]
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(content))
+    assert load(path).rows == [replace(row, coverage=None) for row in ROWS]
 
 
 def test_what_the_command_saved(saved_run) -> None:
@@ -35,7 +45,9 @@ def change_row(**values):
     ("change", "said"),
     [
         (lambda c: c.pop("schema"), "it names no schema"),
-        (lambda c: c.update(schema=0), "its schema is not 1"),
+        (lambda c: c.update(schema=0), "its schema is none of 1"),
+        (lambda c: c.update(schema=True), "its schema is none of 1"),
+        (lambda c: c.update(schema=1), "in row 1 'coverage' is no field"),
         (lambda c: c.update(rows={}), "it has no list of rows"),
         (lambda c: c.pop("seed"), "'seed' is missing"),
         (lambda c: c.update(seed=True), "'seed' has another type"),
@@ -43,6 +55,8 @@ def change_row(**values):
         (lambda c: c["rows"].append(c["rows"][0]), "two of its rows have the same id"),
         (lambda c: c["rows"].append(3), "in row 6 there are no fields"),
         (lambda c: c["rows"][1].pop("slacks"), "in row 2 'slacks' is missing"),
+        (lambda c: c["rows"][1].pop("coverage"), "in row 2 'coverage' is missing"),
+        (change_row(coverage="some"), "in row 2 'coverage' has another type"),
         (change_row(status="fine"), "in row 2 'status' has another type"),
         (change_row(slacks=["x"]), "in row 2 'slacks' has another type"),
         (change_row(least_slack="0.5"), "in row 2 'least_slack' has another type"),

@@ -8,11 +8,11 @@ from rows import FAILED, HELD, REFUTED, ROWS, SAMPLED, SILENT
 from theory_checks.tables import COLUMNS, findings, headline, markdown, markdown_text, shown, table
 
 CELLS = {
-    "held": "held ours certified holds 11 1 0 2 3 0 128 0.5 0.62 2 of 2 rejected",
-    "sampled": "sampled ours sampled holds 11 1 0 2 3 0 - 0.5 - 2 of 2 rejected",
-    "refuted": "refuted ours certified refuted 11 1 1 2 3 0 128 -4 0.62 2 of 2 rejected, repaired",
-    "failed": "failed ours certified failed 11 1 0 2 3 0 128 0.5 0.62 1 of 2 rejected",
-    "silent": "silent ours none no claim - - - - - - - - - -",
+    "held": "held ours certified interval holds 11 1 0 2 3 0 128 0.5 0.62 2 of 2 rejected",
+    "sampled": "sampled ours sampled instances holds 11 1 0 2 3 0 - 0.5 - 2 of 2 rejected",
+    "refuted": "refuted ours certified interval refuted 11 1 1 2 3 0 128 -4 0.62 2 of 2 rejected, repaired",
+    "failed": "failed ours certified interval failed 11 1 0 2 3 0 128 0.5 0.62 1 of 2 rejected",
+    "silent": "silent ours none - no claim - - - - - - - - - -",
 }
 
 
@@ -25,13 +25,13 @@ def test_text_is_aligned_and_fits() -> None:
     head, rule, *body = table(ROWS).splitlines()[: 2 + len(ROWS)]
     assert set(rule) == {"-"}
     assert len(rule) == len(head)
-    for name in ("evidence", "status"):
+    for name in ("evidence", "coverage", "status"):
         at = head.index(name)
         assert all(line[at - 1] == " " != line[at] for line in body)
     for name in ("holds", "undec.", "kept"):
         end = head.index(f" {name} ") + 1 + len(name)
         assert all(line[end] == " " != line[end - 1] for line in body)
-    assert max(map(len, [head, *body])) <= 150
+    assert max(map(len, [head, *body])) <= 160
 
 
 @pytest.mark.parametrize(("value", "text"), [(None, "-"), (0.98765, "0.99"), (-2363.4, "-2.4e+03"), (1066, "1066")])
@@ -62,7 +62,7 @@ def test_markdown_has_the_same_cells_with_the_addresses() -> None:
     assert {len(row) for row in cells} == {len(COLUMNS) + 3}
     assert " ".join(cells[2][:-3]) == CELLS["held"]
     assert cells[2][-3:] == ["Lemma F.4, Remark 2", r"lemma\_f4", r"lemma\_f4"]
-    assert cells[1][:5] == ["---"] * 4 + ["--:"]
+    assert cells[1][:6] == ["---"] * 5 + ["--:"]
     assert lines[5] == ""
     assert lines[6] == "- refuted is refuted: n=5: error 5, bound 1"
     assert lines[-2].startswith("- 1 statement holds (1 certified)")

@@ -40,9 +40,10 @@ def _options(given: Sequence[str]) -> argparse.Namespace:
     """The options, refused before any work where they cannot be met."""
     parser = Parser(
         prog="python -m theory_checks",
-        description="Run the executable proofs and print the ledger: every statement with its evidence, its instances "
-        "(tight: those that hold with a bound within 10 x of the error), the precision that balls needed, the least "
-        "slack (1 - error/bound), that of the worst instance that the falsifier found, and the negative controls.",
+        description="Run the executable proofs and print the ledger: every statement with its evidence, for what it "
+        "stands, its instances (tight: those that hold with a bound within 10 x of the error), the precision that "
+        "balls needed, the least slack (1 - error/bound), that of the worst instance that the falsifier found, and the "
+        "negative controls.",
         epilog="Status: holds; refuted (by a kept counterexample, a finding); undecided; open (no applicable instance, "
         "or it rests on something that does not hold); no claim (the paper states nothing that could be checked); "
         "failed (not what we claim). Exit code 1 when a row failed. Other commands: 'python -m theory_checks diff "

@@ -51,6 +51,7 @@ def _named(outcomes: list[dict[str, object]]) -> str:
 COMPARED: dict[str, Callable[[Row], str]] = {
     "status": lambda row: row.status,
     "evidence": lambda row: row.evidence,
+    "coverage": lambda row: shown(row.coverage),
     "text": lambda row: row.text,
     "statement": lambda row: row.statement,
     "source": lambda row: row.source,
@@ -129,8 +130,9 @@ def _run(arguments: Sequence[str]) -> int:
     parser = Parser(
         prog="python -m theory_checks diff",
         description="Compare two runs that --json saved: rows added and gone, and of every other row its status, "
-        "evidence, text, counts, controls and slacks as the ledger shows them. Exit code 0 if no row differs, 1 if one "
-        "does. Another seed or other versions of libraries are named, but are no difference by themselves.",
+        "evidence, coverage, text, counts, controls and slacks as the ledger shows them. Exit code 0 if no row "
+        "differs, 1 if one does. Another seed or other versions of libraries are named, but are no difference by "
+        "themselves.",
     )
     parser.add_argument("before", type=Path, metavar="BEFORE.json")
     parser.add_argument("after", type=Path, metavar="AFTER.json")

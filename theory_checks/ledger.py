@@ -1,4 +1,4 @@
-"""What is claimed, on what evidence, with what slack.
+"""What is claimed, on what evidence, for what it stands, with what slack.
 
 A statement is a check: a generator of verdicts whose keyword arguments are the objects under test, with the
 correct ones as defaults. A negative control runs the same check on a broken object and must meet a refutation.
@@ -19,6 +19,8 @@ from zlib import crc32
 import numpy as np
 import pytest
 
+from theory_checks.coverage import WIDTHS, Coverage, covered, narrowest
+
 Evidence = Literal["exact", "certified", "sampled", "rate", "none"]
 Text = Literal["verbatim", "recovered", "ours"]
 Outcome = Literal["holds", "refuted", "not applicable", "vacuous", "undecided"]
@@ -35,6 +37,7 @@ class Verdict:
 
     It is None where there is no bound to be close to: equalities, signs, inapplicable instances. `bits` is the
     precision at which balls decided it. `kept`: it is the worst instance that the falsifier found, replayed.
+    `coverage`: for what it stands, an instance unless a check says more (`coverage.covering`).
     """
 
     outcome: Outcome
@@ -42,6 +45,7 @@ class Verdict:
     slack: float | None = None
     bits: int | None = None
     kept: bool = False
+    coverage: Coverage = "instances"
 
 
 def compare(error: float, bound: float, instance: str, trivial: float = inf, excuse: str = "") -> Verdict:
@@ -80,6 +84,7 @@ class Row:
     figure: str  # stem of its figure in figures/; empty if there is none
     text: Text
     evidence: Evidence
+    coverage: Coverage | None  # None where nothing is claimed, and in runs that were saved before it was recorded
     status: Status
     counts: dict[str, int]
     slacks: list[float]  # of all instances that have a bound to be close to
@@ -101,6 +106,8 @@ class Row:
 class Statement:
     """A statement with its address, its check and its controls; `claim` is the status that we expect of it.
 
+    `coverage` says for what its evidence stands; a row that claims more than its check covers fails.
+
     `paper` names the paper's numbered statements that it checks, or a part of which it checks; `note` and `figure`
     are the stems of its page and of its figure, by default those of the check's module.
     """
@@ -115,6 +122,7 @@ class Statement:
     paper: Sequence[str] = ()
     note: str = ""
     figure: str = ""
+    coverage: Coverage = "instances"
     controls: dict[str, dict[str, Any]] = field(default_factory=dict)
     repairs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -136,9 +144,15 @@ class Statement:
 
         `full` asks a check that can take minutes, and says so by a parameter of that name, for all its instances.
         """
+        return self._verdicts(self._generator(seed), full, **subject)
+
+    def _generator(self, seed: int) -> np.random.Generator:
+        return np.random.default_rng([seed, crc32(self.id.encode())])
+
+    def _verdicts(self, rng: np.random.Generator, full: bool, **subject: Any) -> Iterator[Verdict]:
         if full and "full" in inspect.signature(self.check).parameters:
             subject = {**subject, "full": True}
-        return iter(self.check(np.random.default_rng([seed, crc32(self.id.encode())]), **subject))
+        return iter(self.check(rng, **subject))
 
     def rejects(self, broken: str, seed: int = 0) -> bool:
         """Whether the check meets a refutation when given the broken subject."""
@@ -152,7 +166,9 @@ class Statement:
     def row(self, seed: int = 0, with_controls: bool = True, full: bool = False) -> Row:
         """Run check and controls; the row stands alone until `rest` has looked at its dependencies."""
         began = time.perf_counter()
-        verdicts = list(self.verdicts(seed, full))
+        rng = self._generator(seed)
+        verdicts = list(self._verdicts(rng, full))
+        covers = covered(verdicts, drew=_drawn(rng) != _drawn(self._generator(seed)))
         counted = Counter(v.outcome for v in verdicts)
         judged = [v for v in verdicts if v.slack is not None]
         tightest = min(judged, key=lambda v: v.slack if v.slack is not None else inf, default=None)
@@ -168,6 +184,7 @@ class Statement:
             self.figure,
             self.text,
             self.evidence,
+            None if self.claim == "no claim" else self.coverage,
             _status(counted),
             {outcome: counted[outcome] for outcome in OUTCOMES},
             [v.slack for v in judged if v.slack is not None],
@@ -191,6 +208,8 @@ class Statement:
         missed += [r["mended"] for r in row.repairs if not r["accepted"]]
         if row.status != self.claim:
             row.status, row.reason = "failed", f"claimed: {self.claim}; found: {row.status}"
+        elif WIDTHS.index(self.coverage) < WIDTHS.index(covers):
+            row.status, row.reason = "failed", f"claimed coverage: {self.coverage}; its check covers: {covers}"
         elif missed or (with_controls and not self.controls):
             row.status = "failed"
             row.reason = f"control not met: {missed[0]}" if missed else "there is no negative control"
@@ -235,6 +254,7 @@ def statement(
     paper: Sequence[str] = (),
     note: str | None = None,
     figure: str | None = None,
+    coverage: Coverage = "instances",
 ) -> Callable[[Check], Statement]:
     """Turn a check into a registered Statement; its docstring is the statement's text.
 
@@ -249,7 +269,7 @@ def statement(
         page = page if (ROOT / "proofs_notes" / f"{page}.md").is_file() else ""
         drawn = page if figure is None else figure
         drawn = drawn if (ROOT / "figures" / f"{drawn}.py").is_file() else ""
-        REGISTRY[id] = Statement(id, source, text, evidence, check, depends_on, claim, paper, page, drawn)
+        REGISTRY[id] = Statement(id, source, text, evidence, check, depends_on, claim, paper, page, drawn, coverage)
         return REGISTRY[id]
 
     return register
@@ -286,15 +306,24 @@ def closure(ids: Iterable[str], registry: dict[str, Statement]) -> list[str]:
 def rest(rows: Sequence[Row]) -> None:
     """Lower each row to what it rests on; rows come dependencies first.
 
-    No grade is higher than a dependency's, and a row that rests on one that does not hold is open.
+    No grade is higher than a dependency's and no coverage wider, and a row that rests on one that does not hold is
+    open.
     """
     by_id = {row.id: row for row in rows}
     for row in rows:
         below = [by_id[id] for id in row.depends_on]
         row.evidence = max([row.evidence, *(r.evidence for r in below)], key=EVIDENCE.index)
+        covers = [r.coverage for r in (row, *below) if r.coverage is not None]
+        row.coverage = narrowest(covers) if covers else None
         broken = [r for r in below if r.status != "holds"]
         if broken and row.status == "holds":
             row.status, row.reason = "open", f"rests on {broken[0].id}, which is {broken[0].status}"
+
+
+def _drawn(rng: np.random.Generator) -> tuple[object, int]:
+    """What changes when numbers are drawn, or other generators spawned."""
+    source = rng.bit_generator
+    return source.state, source.seed_seq.n_children_spawned  # type: ignore[attr-defined]
 
 
 def _status(counted: Counter[Outcome]) -> Status:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type
 from constructions.errors import InputError
 from theory_checks.ledger import OUTCOMES, Row
 
-SCHEMA = 1
+SCHEMA = 2
+ADDED: dict[int, dict[str, Any]] = {1: {"coverage": None}, SCHEMA: {}}
+"""The schemas that `load` reads, and what rows of each have not yet."""
 LIBRARIES = ("numpy", "scipy", "torch", "python-flint", "sympy", "scikit-learn")
 
 
@@ -62,20 +65,21 @@ def load(path: Path) -> Run:
         refuse(f"no JSON from line {error.lineno} on")
     if not isinstance(content, dict) or "schema" not in content:
         refuse("it names no schema")
-    if content.pop("schema") != SCHEMA:
-        refuse(f"its schema is not {SCHEMA}")
+    schema = content.pop("schema")
+    if type(schema) is not int or schema not in ADDED:
+        refuse(f"its schema is none of {', '.join(map(str, ADDED))}")
     rows = content.get("rows")
     if not isinstance(rows, list):
         refuse("it has no list of rows")
     for number, row in enumerate(rows, start=1):
-        if why := _misfit(row, Row):
+        if why := _misfit(row, Row, ADDED[schema]):
             refuse(f"in row {number} {why}")
         if set(row["counts"]) != set(OUTCOMES):
             refuse(f"in row {number} 'counts' does not count {', '.join(OUTCOMES)}")
         for field, name, met in (("negative_controls", "broken", "rejected"), ("repairs", "mended", "accepted")):
             if any({key: type(value) for key, value in c.items()} != {name: str, met: bool} for c in row[field]):
                 refuse(f"in row {number} {field!r} does not say what was {met}")
-    content["rows"] = [Row(**row) for row in rows]
+    content["rows"] = [Row(**row, **ADDED[schema]) for row in rows]
     if why := _misfit(content, Run):
         refuse(why)
     ids = [row["id"] for row in rows]
@@ -84,12 +88,12 @@ def load(path: Path) -> Run:
     return Run(**content)
 
 
-def _misfit(values: object, kind: type[Run] | type[Row]) -> str:
-    """What keeps `values` from being the fields of a `kind`; empty if nothing does."""
+def _misfit(values: object, kind: type[Run] | type[Row], absent: Collection[str] = ()) -> str:
+    """What keeps `values` from being the fields of a `kind` but those `absent`; empty if nothing does."""
     if not isinstance(values, dict):
         return "there are no fields"
     hints = get_type_hints(kind)
-    named = [field.name for field in fields(kind)]
+    named = [field.name for field in fields(kind) if field.name not in absent]
     if other := sorted(set(named) ^ set(values)):
         return f"{other[0]!r} is {'missing' if other[0] in named else 'no field'}"
     return next((f"{name!r} has another type" for name in named if not _fits(values[name], hints[name])), "")

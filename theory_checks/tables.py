@@ -38,6 +38,7 @@ COLUMNS = (
     Column("id", 24, lambda row: row.id, "name of the statement"),
     Column("text", 9, lambda row: row.text, "whose text: the paper's, recovered, or ours"),
     Column("evidence", 9, lambda row: row.evidence, "exact, certified by enclosures, sampled, or a measured rate"),
+    Column("coverage", 9, lambda row: row.coverage, "for what it stands: all, an interval, or instances"),
     Column("status", 9, lambda row: row.status, "holds, refuted, undecided, open, failed, or no claim"),
     Column("holds", -6, _counted("holds"), "instances that hold"),
     Column("tight", -6, lambda row: None if row.status == "no claim" else row.tight, "bound within 10 x of the error"),

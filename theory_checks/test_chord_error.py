@@ -12,6 +12,7 @@ import sympy
 from flint import arb
 
 from constructions.relu_networks import chord_error
+from theory_checks.coverage import covering
 from theory_checks.enclosures import decided, enclose
 from theory_checks.identities import identity
 from theory_checks.ledger import Verdict, statement
@@ -21,7 +22,14 @@ Share = tuple[sympy.Expr, sympy.Expr]
 SHARE: Share = (sympy.Rational(1, 6), sympy.Rational(1, 3))
 
 
-@statement("chord-error", source="g(r) ≤ r²/8, section 3", text="ours", evidence="certified", note="lemma_f4")
+@statement(
+    "chord-error",
+    source="g(r) ≤ r²/8, section 3",
+    text="ours",
+    evidence="certified",
+    coverage="interval",
+    note="lemma_f4",
+)
 def chord_error_bound(
     rng: np.random.Generator, *, bound: Callable[[Any], Any] = lambda r: r * r / 8, share: Share = SHARE
 ) -> Iterator[Verdict]:
@@ -49,13 +57,13 @@ def chord_error_bound(
     rest = sympy.log(1 - sympy.exp(-r)) - sympy.log(r) + (r / (sympy.exp(r) - 1) - 1)
     yield identity(sympy.exp(g - r - rest) - 1, "g(r) - r is a sum of three terms that are <= 0 for r >= 1")
     for octave in range(-3, 6):
-        yield from decided(partial(_octave, bound, 2.0**octave))
+        yield from covering("interval", decided(partial(_octave, bound, 2.0**octave)))
 
 
 def _non_negative(polynomial: sympy.Expr, k: sympy.Symbol, name: str) -> Verdict:
     """Judge polynomial(k) ≥ 0 for k = 0, 1, 2, …: by the signs of its coefficients, or refuted at a k up to 5."""
     if all(c >= 0 for c in sympy.Poly(sympy.expand(polynomial), k).all_coeffs()):
-        return Verdict("holds", name)
+        return Verdict("holds", name, coverage="all")
     return Verdict("refuted" if any(polynomial.subs(k, i) < 0 for i in range(6)) else "undecided", name)
 
 

@@ -14,6 +14,7 @@ from flint import arb
 
 from constructions.number_system import Balls, NumberSystem, Scalar, Symbols
 from constructions.relu_networks import Orientation, ReluNetwork, chord_error, chord_slope, log_network, log_segments
+from theory_checks.coverage import covering
 from theory_checks.enclosures import decided, enclose, equal
 from theory_checks.identities import identity
 from theory_checks.ledger import Verdict, require, statement
@@ -37,7 +38,12 @@ LIMIT = 2**14
 
 
 @statement(
-    "lemma-f4", source="Lemma F.4 (Mei 2024, Lemma 9)", text="recovered", evidence="certified", paper=("Lemma F.4",)
+    "lemma-f4",
+    source="Lemma F.4 (Mei 2024, Lemma 9)",
+    text="recovered",
+    evidence="certified",
+    coverage="interval",
+    paper=("Lemma F.4",),
 )
 def lemma_f4(
     rng: np.random.Generator, *, network: LogNetwork = log_network, rounded: Orientation = "left", full: bool = False
@@ -53,10 +59,12 @@ def lemma_f4(
             n = ceil(2 * Fraction(log_a) / Fraction(delta))
             for side in BOTH:
                 if n <= (15_000 if full else MOST_CHORDS[side]):
-                    yield from decided(partial(_as_stated, network, log_a, delta, n, side), limit=LIMIT)
+                    stated = partial(_as_stated, network, log_a, delta, n, side)
+                    yield from covering("interval", decided(stated, limit=LIMIT))
             if log_a <= 700 and n <= (15_000 if full else MOST_CHORDS[rounded]):
                 f = log_network(-log_a, log_a, n, rounded)
-                yield from decided(partial(_close, f, log_a, delta, f"{_name(log_a, delta, rounded)} float64"))
+                close = partial(_close, f, log_a, delta, f"{_name(log_a, delta, rounded)} float64")
+                yield from covering("interval", decided(close))
 
 
 def _as_stated(network: LogNetwork, log_a: float, delta: float, n: int, side: Orientation) -> Iterator[Verdict]:
@@ -103,7 +111,14 @@ lemma_f4.control("right-facing weights rounded to float64", rounded="right")
 test_lemma_f4, test_lemma_f4_controls = lemma_f4.tests()
 
 
-@statement("lemma-f4-chord", source="chord error g(r), section 3", text="ours", evidence="exact", paper=("Lemma F.4",))
+@statement(
+    "lemma-f4-chord",
+    source="chord error g(r), section 3",
+    text="ours",
+    evidence="exact",
+    coverage="all",
+    paper=("Lemma F.4",),
+)
 def lemma_f4_chord(
     rng: np.random.Generator,
     *,
@@ -120,9 +135,9 @@ def lemma_f4_chord(
     chord = sympy.log(t) + r * (x - t) / (t * (sympy.exp(r) - 1))
     gap = sympy.log(x) - chord
     top = t * (sympy.exp(r) - 1) / r
-    yield require(sympy.simplify(gap.diff(x).subs(x, top)) == 0, "the derivative vanishes at x = t(e^r-1)/r")
-    yield require(sympy.simplify(gap.diff(x, 2)) == -1 / x**2, "the second derivative is -1/x^2 < 0")
-    yield identity(sympy.expand_log(gap.subs(x, top) - error(r), force=True), "the value there is g(r), whatever t")
+    yield identity(gap.diff(x).subs(x, top), "the derivative vanishes at x = t(e^r-1)/r")
+    yield identity(gap.diff(x, 2) + 1 / x**2, "the second derivative is -1/x^2 < 0")
+    yield identity(gap.subs(x, top) - error(r), "the value there is g(r), whatever t")
     slope = chord.diff(x)
     before = slope.subs(t, t * sympy.exp(-r))
     yield identity(before - slope - r / t, "the slope falls by r/t at a knot t")
@@ -151,6 +166,7 @@ test_lemma_f4_chord, test_lemma_f4_chord_controls = lemma_f4_chord.tests()
     source="sharp form of Lemma F.4, section 3",
     text="ours",
     evidence="certified",
+    coverage="interval",
     depends_on=("lemma-f4-chord", "chord-error"),
     paper=("Lemma F.4",),
 )
@@ -179,7 +195,8 @@ def lemma_f4_sharp(
         for epsilon in (0.5, 0.1, 1e-2, 1e-3, 1e-4):
             n = segments(high - low, epsilon)
             if n <= (10_000 if full else 1_200):
-                yield from decided(partial(_sharp, network, error, low, high, n, epsilon), limit=LIMIT)
+                sharp = partial(_sharp, network, error, low, high, n, epsilon)
+                yield from covering("interval", decided(sharp, limit=LIMIT))
 
 
 def _sharp(
@@ -221,6 +238,7 @@ test_lemma_f4_sharp, test_lemma_f4_sharp_controls = lemma_f4_sharp.tests()
     source="Remark F.6: the network outside its interval, section 5",
     text="ours",
     evidence="certified",
+    coverage="interval",
     depends_on=("lemma-f4-sharp",),
     paper=("Remark F.6",),
     note="remark_f6",
@@ -240,7 +258,8 @@ def remark_f6(
     for log_a in (0.5, 5.0, 14.0, 70.0, 700.0, 2000.0):
         for high in (0.0, log_a):
             for n in (1, 7, 83, ceil(2 * (log_a + high))):
-                yield from decided(partial(_outside, network, floor, log_a, high, n), limit=LIMIT)
+                outside = partial(_outside, network, floor, log_a, high, n)
+                yield from covering("interval", decided(outside, limit=LIMIT))
 
 
 def _outside(

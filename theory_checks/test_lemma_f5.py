@@ -12,6 +12,7 @@ from flint import fmpq
 
 from constructions.number_system import Rationals
 from constructions.relu_networks import ReluNetwork, square_network
+from theory_checks.coverage import covering
 from theory_checks.ledger import Verdict, require, statement
 from theory_checks.segments import above_square, larger, lines, pieces
 
@@ -25,7 +26,14 @@ def exact_network(radius: fmpq, count: int) -> ReluNetwork:
     return square_network(radius, count, Rationals())
 
 
-@statement("lemma-f5", source="Lemma F.5, with constants of ours", text="ours", evidence="exact", paper=("Lemma F.5",))
+@statement(
+    "lemma-f5",
+    source="Lemma F.5, with constants of ours",
+    text="ours",
+    evidence="exact",
+    coverage="interval",
+    paper=("Lemma F.5",),
+)
 def lemma_f5(rng: np.random.Generator, *, network: SquareNetwork = exact_network) -> Iterator[Verdict]:
     """For A, δ > 0, 2⌈A/(2√δ)⌉ units with |a_j| ≤ 2A, |w_j| ≤ 1, |b_j| ≤ A give 0 ≤ φ(x) − x² ≤ h²/4 ≤ δ on [−A, A].
 
@@ -38,24 +46,26 @@ def lemma_f5(rng: np.random.Generator, *, network: SquareNetwork = exact_network
         if count > 10_000:
             continue
         (radius, delta), name = (Rationals().number(Fraction(v)) for v in (a, d)), f"A={a} delta={d}"
-        h, phi = radius / count, network(radius, count)
-        yield require(phi.units == 2 * count, f"{name}: {phi.units} units")
-        yield require(max(abs(phi.a)) <= 2 * radius, f"{name} |a|")
-        yield require(max(abs(phi.w)) <= 1, f"{name} |w|")
-        yield require(max(abs(phi.b)) <= radius, f"{name} |b|")
-        yield require(h * h / 4 <= delta, f"{name} h^2/4 <= delta")
-        p = pieces(lines(phi), -radius, radius)
-        ends = np.append(p.left, p.right[-1:])
-        yield require(
-            list(ends) == [j * h for j in range(-count, count + 1)], f"{name} the multiples of h are the knots"
-        )
-        gaps = above_square(p)
-        yield require(bool((gaps[:2] == 0).all()), f"{name} the square at every knot")
-        yield require(bool((larger.reduce(gaps) == h * h / 4).all()), f"{name} h^2/4 on every chord, at most")
-        yield require(p.least(gaps) == 0, f"{name} never below the square")
-        even = (p.slopes == -p.slopes[::-1]).all() and (p.offsets == p.offsets[::-1]).all()
-        yield require(bool(even), f"{name} even")
-        yield require(bool((p.slopes[p.left >= 0] >= 0).all()), f"{name} monotone")
+        yield from covering("interval", _as_stated(network, radius, delta, count, name))
+
+
+def _as_stated(network: SquareNetwork, radius: fmpq, delta: fmpq, count: int, name: str) -> Iterator[Verdict]:
+    h, phi = radius / count, network(radius, count)
+    yield require(phi.units == 2 * count, f"{name}: {phi.units} units")
+    yield require(max(abs(phi.a)) <= 2 * radius, f"{name} |a|")
+    yield require(max(abs(phi.w)) <= 1, f"{name} |w|")
+    yield require(max(abs(phi.b)) <= radius, f"{name} |b|")
+    yield require(h * h / 4 <= delta, f"{name} h^2/4 <= delta")
+    p = pieces(lines(phi), -radius, radius)
+    ends = np.append(p.left, p.right[-1:])
+    yield require(list(ends) == [j * h for j in range(-count, count + 1)], f"{name} the multiples of h are the knots")
+    gaps = above_square(p)
+    yield require(bool((gaps[:2] == 0).all()), f"{name} the square at every knot")
+    yield require(bool((larger.reduce(gaps) == h * h / 4).all()), f"{name} h^2/4 on every chord, at most")
+    yield require(p.least(gaps) == 0, f"{name} never below the square")
+    even = (p.slopes == -p.slopes[::-1]).all() and (p.offsets == p.offsets[::-1]).all()
+    yield require(bool(even), f"{name} even")
+    yield require(bool((p.slopes[p.left >= 0] >= 0).all()), f"{name} monotone")
 
 
 def _broken(change: Callable[[ReluNetwork], ReluNetwork]) -> SquareNetwork:

@@ -35,6 +35,7 @@ from constructions.tensor_power_transformer import (
 from theory_checks import kept
 from theory_checks import tensor_instances as instances
 from theory_checks import tensor_subjects as subjects
+from theory_checks.coverage import covering
 from theory_checks.enclosures import decided, enclose, equal
 from theory_checks.identities import identity
 from theory_checks.ledger import Verdict, compare, require, statement
@@ -50,7 +51,9 @@ def inverse_sqrt_in_balls(low: arb, high: arb, segments: int) -> ReluNetwork:
     return inverse_sqrt_network(low, high, segments, Balls())
 
 
-@statement("inverse-sqrt", source="chords of 1/√x for Remark G.2", text="ours", evidence="certified")
+@statement(
+    "inverse-sqrt", source="chords of 1/√x for Remark G.2", text="ours", evidence="certified", coverage="interval"
+)
 def inverse_sqrt(
     rng: np.random.Generator,
     *,
@@ -77,7 +80,7 @@ def inverse_sqrt(
     yield identity((largest / (1 + kappa)) ** 2 - 1, "it is 1 + kappa")
     for low, high in ((-1.0, 1.0), (-20.0, 3.0), (0.0, 60.0), (-90.0, 70.0), (-700.0, 700.0)):
         for segments in (9, 31, 211, 1009) if high - low > 200 else (1, 2, 7, 31, 211):
-            yield from decided(partial(_inverse_sqrt, network, error, low, high, segments))
+            yield from covering("interval", decided(partial(_inverse_sqrt, network, error, low, high, segments)))
 
 
 def _inverse_sqrt(

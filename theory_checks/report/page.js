@@ -28,7 +28,7 @@ for (const heading of headings) {
 }
 
 const form = document.querySelector("#filter");
-const choices = ["status", "evidence", "text"].map((name) => form.elements[name]);
+const choices = ["status", "evidence", "coverage", "text"].map((name) => form.elements[name]);
 
 function filter() {
   const words = form.elements.find.value.toLowerCase().split(/\s+/).filter(Boolean);

@@ -13,6 +13,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from theory_checks.coverage import COVERAGE, WIDTHS
 from theory_checks.ledger import EVIDENCE, OUTCOMES, ROOT, Row
 from theory_checks.report import histogram, notes
 from theory_checks.report.scripts import scripts
@@ -63,6 +64,7 @@ def files_of(run: Run) -> dict[str, bytes]:
         statuses=STATUSES,
         outcomes=OUTCOMES,
         evidence=EVIDENCE,
+        coverage=COVERAGE,
         texts=sorted({row.text for row in run.rows}),
         shown=shown,
         sort_key=sort_key,
@@ -82,12 +84,17 @@ def command(run: Run, row: Row) -> str:
 
 
 def sort_key(column: Column, row: Row) -> str:
-    """What the page sorts by: a number as it is, a grade by its strength; empty, which comes last, for none."""
+    """What the page sorts by: a number as it is, a grade by its strength, coverage by its width.
+
+    It is empty, which comes last, where there is none.
+    """
     value = column.value(row)
     if column.heading == "status":
         return str(list(STATUSES).index(row.status))
     if column.heading == "evidence":
         return str(EVIDENCE.index(row.evidence))
+    if column.heading == "coverage" and row.coverage is not None:
+        return str(WIDTHS.index(row.coverage))
     return "" if value is None else repr(value) if isinstance(value, float) else str(value)
 
 
