@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from constructions import strict_json
 from constructions.algorithms.sampling import Mixture, random_mixture, sample
 from constructions.errors import InputError
-from constructions.sample_files import SUFFIXES, first_line, read_samples
+from constructions.sample_files import SUFFIXES, read_samples
 
 
 @dataclass(frozen=True)
@@ -141,14 +141,12 @@ def load_start(init: str, components: int, samples: Float[np.ndarray, "N d"], rn
 
 
 def read_mixture(path: Path) -> Mixture:
-    """Weights and means from a JSON file, checked for their shapes only."""
+    """Weights and means from a JSON file, checked for their kinds and shapes only."""
     if not path.is_file():
         raise InputError(f"--init is {str(path)!r}; it must be kmeans++ or an existing JSON file")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        weights, means = (np.asarray(content[key], dtype=np.float64) for key in ("weights", "means"))
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        raise InputError(f'{str(path)!r} is not {{"weights": [...], "means": [[...]]}}: {first_line(error)}') from error
+    names = ("weights", "means")
+    content = strict_json.fields(strict_json.read(path), repr(str(path)), names)
+    weights, means = (strict_json.numbers(content[name], f"{str(path)!r}: {name}") for name in names)
     if weights.ndim != 1 or means.ndim != 2 or len(weights) != len(means):
         raise InputError(
             f"{str(path)!r} has weights of shape {weights.shape} and means of shape {means.shape}; "

@@ -132,6 +132,17 @@ def test_a_start_from_a_file(tmp_path, rng):
     assert np.array_equal(start.means, [[1, 2, 3], [4, 5, 6]])
 
 
+def test_a_start_in_another_order_with_a_byte_order_mark(tmp_path, rng):
+    """And with weights that float32 has rounded."""
+    weights = [float(np.float32(weight)) for weight in (0.1, 0.2, 0.7)]
+    assert sum(weights) != 1
+    content = json.dumps({"means": [[-4, 0], [4, 0], [0, 5]], "weights": weights})
+    (tmp_path / "init.json").write_bytes(content.encode("utf-8-sig"))
+    start = load_start(str(tmp_path / "init.json"), 3, rng.standard_normal((7, 2)), rng)
+    assert np.array_equal(start.weights, weights)
+    assert np.array_equal(start.means, [[-4, 0], [4, 0], [0, 5]])
+
+
 def test_the_noise_of_one_column_is_one():
     """With a single column the k-means clusters do not depend on the scale: the residual is 1 to rounding."""
     data = load_bundled("iris", 3, 1, None, rng_of(0))

@@ -39,10 +39,17 @@ def files(tmp_path: Path) -> Path:
         "nan": ([0.5, 0.5], [[0.0, 0.0], [float("nan"), 1.0]]),
         "count": ([0.5, 0.5], centres[:1]),
         "ragged": ([0.5, 0.5], [[0.0, 0.0], [1.0]]),
+        "text": (["0.5", "0.5"], centres),
+        "huge": ([0.5, 0.5], [[10**400, 0], [1, 1]]),
+        "percent": ([50.0, 50.0], centres),
         "good": ([0.5, 0.5], centres),
     }
     for name, (weights, means) in starts.items():
         (tmp_path / f"{name}.json").write_text(json.dumps({"weights": weights, "means": means}))
+    good = (tmp_path / "good.json").read_text()
+    (tmp_path / "more.json").write_text(good.replace("{", '{"covariances": [1, 2], '))
+    (tmp_path / "twice.json").write_text(good.replace("{", '{"means": [[2, 2], [2, 2]], '))
+    (tmp_path / "deep.json").write_text("[" * 200_000)
     (tmp_path / "malformed.json").write_text('{"weights": [')
     (tmp_path / "keys.json").write_text('{"weights": [1.0]}')
     (tmp_path / "list.json").write_text("[1, 2]")
@@ -130,12 +137,18 @@ CASES = [
     (f"{FILE} --init DIR/zero.json", ["[0.0, 1.0]", "positive and sum to 1"]),
     (f"{FILE} --init DIR/space.json", ["shape (2, 3)", "(2, 2)"]),
     (f"{FILE} --init DIR/far.json", ["initial mean 1", "norm 50", "radius 10"]),
-    (f"{FILE} --init DIR/nan.json", ["initial means", "nan at [1, 0]", "finite"]),
+    (f"{FILE} --init DIR/nan.json", ["nan.json", "NaN", "in means[1][0]"]),
     (f"{FILE} --init DIR/count.json", ["(2,)", "(1, 2)", "(K,) and (K, d)"]),
-    (f"{FILE} --init DIR/ragged.json", ["ragged.json", "inhomogeneous"]),
-    (f"{FILE} --init DIR/malformed.json", ["malformed.json", '"weights": [...]']),
+    (f"{FILE} --init DIR/ragged.json", ["ragged.json': means[0] is [0.0, 0.0]", "rows of equal length"]),
+    (f"{FILE} --init DIR/malformed.json", ["malformed.json", "no JSON from line 1, column 14 on"]),
     (f"{FILE} --init DIR/keys.json", ["keys.json", "'means'"]),
-    (f"{FILE} --init DIR/list.json", ["list.json", '"weights": [...]']),
+    (f"{FILE} --init DIR/list.json", ["list.json", "is [1, 2]", "an object with weights, means is needed"]),
+    (f"{FILE} --init DIR/text.json", ["text.json': weights[0] is '0.5'", "a number is needed"]),
+    (f"{FILE} --init DIR/more.json", ["more.json", "a field 'covariances'", "the fields are weights, means"]),
+    (f"{FILE} --init DIR/huge.json", ["huge.json': means[0][0] is 1000", "float64 does not hold it"]),
+    (f"{FILE} --init DIR/twice.json", ["twice.json", "the key 'means' twice"]),
+    (f"{FILE} --init DIR/deep.json", ["deep.json", "nested more than 32 deep"]),
+    (f"{FILE} --init DIR/percent.json", ["[50.0, 50.0]", "the sum 100", "positive and sum to 1"]),
     (f"{FILE} --init DIR/binary.json", ["binary.json", "0xff"]),
     (f"{FILE} --init DIR/absent.json", ["absent.json", "kmeans++"]),
     ("--data DIR/ok.csv --components 3 --init DIR/good.json", ["has 2 components", "--components is 3"]),
