@@ -3,88 +3,56 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import time
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-
-from matplotlib.figure import Figure
 
 from constructions.command_line import Parser, require_writable, run_command, write_all
 from constructions.errors import InputError
-from figures import (
-    comparison,
-    dependencies,
-    em_run,
-    em_step,
-    gradient_step,
-    lemma_f2,
-    lemma_f4,
-    m_step,
-    precision_map,
-    remark_g2,
-    remark_g3,
-    residual_stream,
-    style,
-    tensor_power,
-    tensor_rounding,
-    tgmm_cost,
-    tgmm_errors,
-    tgmm_probes,
-    tgmm_real,
-    tgmm_rq1,
-    tgmm_rq2,
-    tgmm_rq3,
-    tgmm_scale,
-    tgmm_separation,
-    tgmm_training,
-    theorem_f1_errors,
-    theorem_f1_plateau,
-    theorem_f1_rate,
-    theorem_f2,
-    theorem_f6,
-    theorem_g8,
-    warm_start,
-)
 
 HERE = Path(__file__).parent
-FIGURES: dict[str, Callable[[], Figure]] = {
-    "theorem_f1_rate": theorem_f1_rate.figure,
-    "theorem_f1_plateau": theorem_f1_plateau.figure,
-    "theorem_f1_errors": theorem_f1_errors.figure,
-    "theorem_f2": theorem_f2.figure,
-    "lemma_f2": lemma_f2.figure,
-    "comparison": comparison.figure,
-    "dependencies": dependencies.figure,
-    "lemma_f4": lemma_f4.figure,
-    "m_step": m_step.figure,
-    "em_step": em_step.figure,
-    "em_run": em_run.figure,
-    "theorem_f6": theorem_f6.figure,
-    "precision_map": precision_map.figure,
-    "residual_stream": residual_stream.figure,
-    "theorem_g8": theorem_g8.figure,
-    "tensor_rounding": tensor_rounding.figure,
-    "remark_g2": remark_g2.figure,
-    "remark_g3": remark_g3.figure,
-    "tensor_power": tensor_power.figure,
-    "gradient_step": gradient_step.figure,
-    "tgmm_rq1": tgmm_rq1.figure,
-    "tgmm_training": tgmm_training.figure,
-    "tgmm_cost": tgmm_cost.figure,
-    "tgmm_errors": tgmm_errors.figure,
-    "tgmm_separation": tgmm_separation.figure,
-    "tgmm_rq2": tgmm_rq2.figure,
-    "tgmm_rq3": tgmm_rq3.figure,
-    "tgmm_scale": tgmm_scale.figure,
-    "tgmm_real": tgmm_real.figure,
-    "tgmm_probes": tgmm_probes.figure,
-    "warm_start": warm_start.figure,
-}
+FIGURES = (
+    "theorem_f1_rate",
+    "theorem_f1_plateau",
+    "theorem_f1_errors",
+    "theorem_f2",
+    "lemma_f2",
+    "comparison",
+    "dependencies",
+    "lemma_f4",
+    "m_step",
+    "em_step",
+    "em_run",
+    "theorem_f6",
+    "precision_map",
+    "residual_stream",
+    "theorem_g8",
+    "tensor_rounding",
+    "remark_g2",
+    "remark_g3",
+    "tensor_power",
+    "gradient_step",
+    "tgmm_rq1",
+    "tgmm_training",
+    "tgmm_cost",
+    "tgmm_errors",
+    "tgmm_separation",
+    "tgmm_rq2",
+    "tgmm_rq3",
+    "tgmm_scale",
+    "tgmm_real",
+    "tgmm_probes",
+    "warm_start",
+)
+"""Each drawn by `figure()` of the module of its name, which is loaded when it is drawn."""
 
 
 def title(name: str) -> str:
-    """The first line of a figure's description, without its full stop."""
-    return (FIGURES[name].__doc__ or name).splitlines()[0].rstrip(".")
+    """The first line of a figure's description, without its full stop; its module is read, not loaded."""
+    tree = ast.parse((HERE / f"{name}.py").read_text(encoding="utf-8"))
+    (drawn,) = (part for part in tree.body if isinstance(part, ast.FunctionDef) and part.name == "figure")
+    return (ast.get_docstring(drawn) or name).splitlines()[0].rstrip(".")
 
 
 def parser() -> Parser:
@@ -114,10 +82,12 @@ def _run(options: argparse.Namespace) -> int:
     if unknown:
         raise InputError(f"there is no figure {unknown[0]!r}; the figures are {', '.join(FIGURES)}")
     _require_directory(options.out)
+    from figures import style
+
     for name in dict.fromkeys(options.names or FIGURES):
         print(f"{name}: {title(name)} ...", flush=True)
         began = time.perf_counter()
-        picture = FIGURES[name]()
+        picture = import_module(f"figures.{name}").figure()
         files = {options.out / f"{name}.png": style.png(picture), options.out / f"{name}.svg": style.svg(picture)}
         write_all(files)
         where = " and ".join(_shown(path) for path in files)

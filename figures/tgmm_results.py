@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from constructions.errors import InputError
 from figures import style
 from tgmm import config as configs
-from tgmm.evaluate_command import RESULTS
 from tgmm.evaluation import CONFIGS, DESIGN, require_current
+from tgmm.options import RESULTS
 from theory_checks.sweeps import results
 
 LOOKS = {

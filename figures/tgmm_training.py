@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from figures import style, tgmm_results
 from tgmm import checkpoints
-from tgmm.checkpoints import SHIPPED
 from tgmm.evaluation import MODELS, trained
+from tgmm.names import SHIPPED
 
 
 def validations(model: str) -> list[dict[str, Any]]:

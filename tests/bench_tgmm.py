@@ -83,8 +83,8 @@ def estimation() -> dict[str, float]:
     from constructions.algorithms.em import em_step
     from tgmm import checkpoints
     from tgmm.baselines import METHODS
-    from tgmm.checkpoints import SHIPPED
     from tgmm.estimation import estimate
+    from tgmm.names import SHIPPED
     from tgmm.tasks import TaskDistribution, draw
 
     torch.set_num_threads(1)

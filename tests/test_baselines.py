@@ -73,7 +73,7 @@ def test_a_method_finds_separated_components(anisotropic, name):
 
 @pytest.mark.parametrize(("anisotropic", "name"), [pair for pair in EVERY if "transformer" not in pair[1]])
 def test_the_generator_decides(anisotropic, name, monkeypatch):
-    monkeypatch.setattr(likelihood, "STEPS", 20)
+    monkeypatch.setattr(likelihood, "ADAM_STEPS", 20)
     monkeypatch.setattr(em, "STEPS", 20)
     x = separated(anisotropic, count=3, samples=23).samples + 1
     first, same, other = (method(anisotropic, name)(x, 2, np.random.default_rng(seed)) for seed in (17, 17, 18))
@@ -103,7 +103,7 @@ def test_what_no_method_takes(anisotropic, name, entry, k, message, rng):
 @pytest.mark.parametrize(("anisotropic", "name"), [pair for pair in EVERY if "transformer" not in pair[1]])
 def test_no_data_in_range_breaks_a_batch(anisotropic, name, rng, monkeypatch):
     """Equal samples, one sample a component, and the largest entries, beside a common task."""
-    monkeypatch.setattr(likelihood, "STEPS", 30)
+    monkeypatch.setattr(likelihood, "ADAM_STEPS", 30)
     monkeypatch.setattr(em, "STEPS", 10)
     samples = rng.standard_normal((5, 5, 5))
     samples[1] = 2.5
@@ -204,7 +204,7 @@ def test_adam_ends_where_em_does(anisotropic):
 
 
 def test_adams_scales_stay_above_the_floor(rng, monkeypatch):
-    monkeypatch.setattr(likelihood, "STEPS", 80)
+    monkeypatch.setattr(likelihood, "ADAM_STEPS", 80)
     samples = rng.standard_normal((3, 11, 2))
     samples[1, :, 1] = 0.25
     found = likelihood.adam(samples, 2, rng, anisotropic=True)

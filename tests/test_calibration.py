@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from constructions.errors import InputError
-from theory_checks import calibration, rates
+from theory_checks import calibration, calibration_command, rates
 from theory_checks.sweeps import results
 from theory_checks.sweeps.__main__ import main as sweep
 
@@ -49,11 +49,11 @@ def test_constants_are_fixed_before_held_out_cells_are_run(measured, capsys):
     path, arguments = measured
     with pytest.raises(InputError, match="holds no constants"):
         calibration.fixed(path)
-    assert calibration.main(["--results", str(path)]) == 0
+    assert calibration_command.main(["--results", str(path)]) == 0
     shown = capsys.readouterr().out
     assert sweep(arguments) == 0
     capsys.readouterr()
-    assert calibration.main(["--results", str(path)]) == 0
+    assert calibration_command.main(["--results", str(path)]) == 0
     assert capsys.readouterr().out == shown
     found = calibration.fixed(path)
     assert set(found) == {5.0, 7.0}
@@ -70,7 +70,7 @@ def test_it_is_too_late_when_other_cells_are_there(measured, capsys):
     path, arguments = measured
     assert sweep(arguments) == 0
     capsys.readouterr()
-    assert calibration.main(["--results", str(path)]) == 2
+    assert calibration_command.main(["--results", str(path)]) == 2
     assert "constants are fixed before that is run" in capsys.readouterr().err
 
 
@@ -84,13 +84,13 @@ def test_a_grid_without_the_other_cells_does_not_hide_them(measured, capsys):
     assert sweep(arguments) == 0
     assert set(results.read(path).rows["sweep"]) == {"calibration"}
     capsys.readouterr()
-    assert calibration.main(["--results", str(path)]) == 2
+    assert calibration_command.main(["--results", str(path)]) == 2
     assert "constants are fixed before that is run" in capsys.readouterr().err
 
 
 def test_constants_of_other_cells_are_refused(measured):
     path, _ = measured
-    assert calibration.main(["--results", str(path)]) == 0
+    assert calibration_command.main(["--results", str(path)]) == 0
     text = json.loads(results.noted(path, calibration.KEY) or "")
     text["5.0"]["c"] *= 1.5
     with sqlite3.connect(path) as connection:
@@ -104,14 +104,14 @@ def test_missing_calibration_cells_and_a_second_note_are_refused(measured, tmp_p
     with sqlite3.connect(path) as connection:
         connection.execute("DELETE FROM measured WHERE cell = 2")
         connection.execute("DELETE FROM cells WHERE cell = 2")
-    assert calibration.main(["--results", str(path)]) == 2
+    assert calibration_command.main(["--results", str(path)]) == 2
     assert "1 cells of the sweep 'calibration' are missing" in capsys.readouterr().err
     assert results.noted(path, "key") is None
     results.note(path, "key", "text")
     assert results.noted(path, "key") == "text"
     with pytest.raises(InputError, match="UNIQUE"):
         results.note(path, "key", "other")
-    assert calibration.main(["--results", str(tmp_path / "none.sqlite")]) == 2
+    assert calibration_command.main(["--results", str(tmp_path / "none.sqlite")]) == 2
     assert "there is no results file" in capsys.readouterr().err
 
 

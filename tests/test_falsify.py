@@ -13,7 +13,7 @@ import torch
 
 from constructions import em_transformer, tensor_power_transformer
 from constructions.algorithms.sampling import Mixture
-from theory_checks import em_falsifiers, falsifiers, falsify, kept, subjects, tensor_falsifiers
+from theory_checks import em_falsifiers, falsifiers, falsify, falsify_command, kept, subjects, tensor_falsifiers
 from theory_checks.enclosures import decided, enclose
 from theory_checks.falsify import Attack
 from theory_checks.ledger import REGISTRY, Verdict
@@ -79,17 +79,17 @@ def test_the_same_seed_keeps_the_same_bytes_and_only_what_is_better(tmp_path, mo
     monkeypatch.setattr(falsifiers, "ATTACKS", {"parabola": lambda: PARABOLA})
     path = tmp_path / "worst" / "parabola.json"
     command = ["parabola", "--steps", "30", "--restarts", "1", "--seed"]
-    assert falsify.main([*command, "5"]) == 0
+    assert falsify_command.main([*command, "5"]) == 0
     first = path.read_bytes()
     path.unlink()
-    assert falsify.main([*command, "5"]) == 0
+    assert falsify_command.main([*command, "5"]) == 0
     assert path.read_bytes() == first
     path.write_bytes(json.dumps({**json.loads(first), "slack": "0"}).encode())
     better = path.read_bytes()
-    assert falsify.main([*command, "7"]) == 0
+    assert falsify_command.main([*command, "7"]) == 0
     assert path.read_bytes() == better
     path.write_bytes(json.dumps({**json.loads(first), "slack": "0.9"}).encode())
-    assert falsify.main([*command, "5"]) == 0
+    assert falsify_command.main([*command, "5"]) == 0
     assert path.read_bytes() == first
     assert "no bound is violated" in capsys.readouterr().out
 
@@ -109,7 +109,7 @@ def test_a_violation_is_told_by_the_exit_code(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(kept, "WORST", tmp_path)
     false = replace(PARABOLA, judge=lambda found, factor: judge(found, factor, top=0.2))
     monkeypatch.setattr(falsifiers, "ATTACKS", {"parabola": lambda: false})
-    assert falsify.main(["--steps", "30"]) == 1
+    assert falsify_command.main(["--steps", "30"]) == 1
     assert "VIOLATED: parabola: error" in capsys.readouterr().out
 
 
@@ -124,7 +124,7 @@ def test_a_violation_is_told_by_the_exit_code(tmp_path, monkeypatch, capsys):
     ],
 )
 def test_bad_input_is_one_sentence(arguments, told, capsys):
-    assert falsify.main(arguments) == 2
+    assert falsify_command.main(arguments) == 2
     shown = capsys.readouterr()
     assert told in shown.err
     assert shown.err.count("\n") == 1

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from theory_checks import phase_diagram
-from theory_checks.phase_diagram import CONSTANTS, LEVELS, RATIOS, main, read, threshold, worst
+from theory_checks.phase_diagram import CONSTANTS, LEVELS, RATIOS, read, threshold, worst
+from theory_checks.phase_diagram_command import main
 
 
 def test_a_threshold_is_bisected():

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from theory_checks.precision_map import Cell, cell, main, table
+from theory_checks.precision_map import Cell, cell, table
+from theory_checks.precision_map_command import main
 from theory_checks.precision_settings import FORMATS, STATUSES, Setting, Subject, log_network
 from theory_checks.precision_steps import Errors, Step
 

@@ -18,7 +18,7 @@ from sweep_measures import COLUMNS, GRID
 
 from constructions.errors import InputError
 from theory_checks.sweeps import __main__, running
-from theory_checks.sweeps.__main__ import EM_SWEEP, main
+from theory_checks.sweeps.__main__ import em_sweep, main
 from theory_checks.sweeps.grid import parse
 from theory_checks.sweeps.results import Store, done, read
 
@@ -42,8 +42,8 @@ def sweep(capfd, grid, path) -> Command:
     """`sweep("--only", "n", measure=faulty)` in this process."""
 
     def run(*arguments, measure=sweep_measures.cheap, outdated=None):
-        asked = replace(EM_SWEEP, measure=measure, columns=COLUMNS, outdated=outdated)
-        command = in_process(lambda given: main(given, asked), capfd)
+        asked = replace(em_sweep(), measure=measure, columns=COLUMNS, outdated=outdated)
+        command = in_process(lambda given: main(given, lambda: asked), capfd)
         return command(grid, "--results", path, *arguments)
 
     return run
@@ -154,8 +154,9 @@ SWEEP = """
 import sys
 from dataclasses import replace
 import sweep_measures
-from theory_checks.sweeps.__main__ import EM_SWEEP, main
-sys.exit(main(sys.argv[1:], replace(EM_SWEEP, measure=sweep_measures.logged, columns=sweep_measures.COLUMNS)))
+from theory_checks.sweeps.__main__ import em_sweep, main
+sweep = replace(em_sweep(), measure=sweep_measures.logged, columns=sweep_measures.COLUMNS)
+sys.exit(main(sys.argv[1:], lambda: sweep))
 """
 
 

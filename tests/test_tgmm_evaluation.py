@@ -15,9 +15,11 @@ from constructions.algorithms.em import em
 from constructions.algorithms.sampling import Mixture
 from constructions.errors import InputError
 from tgmm import config as configs
-from tgmm import evaluate_command, evaluation
+from tgmm import evaluation
+from tgmm.__main__ import main as tgmm_main
 from tgmm.evaluation import COLUMNS, DESIGN, ORACLE, TRIVIAL, Cell, digest, measure
 from tgmm.mixtures import Mixtures
+from tgmm.options import EVALUATION
 from tgmm.tasks import TaskSet
 from tgmm.training import MODEL, begin, train
 from theory_checks.sweeps.grid import load, parse
@@ -181,7 +183,7 @@ def test_the_command_measures_what_is_missing(tmp_path: Path, capfd: pytest.Capt
     grid, path = tmp_path / "grid.toml", tmp_path / "results.sqlite"
     grid.write_text(GRID)
     for told in ("holds 0; 2 to run", "holds 2; nothing to run"):
-        assert evaluate_command.run([str(grid), "--results", str(path)]) == 0
+        assert tgmm_main(["evaluate", str(grid), "--results", str(path)]) == 0
         assert told in capfd.readouterr().out
     rows = read(path, DESIGN).rows
     assert rows["method"].tolist() == ["em-kmeans++", "em-truth"]
@@ -192,6 +194,6 @@ def test_the_command_measures_what_is_missing(tmp_path: Path, capfd: pytest.Capt
 
 
 def test_the_shipped_grid_is_valid() -> None:
-    cells = load(evaluate_command.GRID, DESIGN).cells
+    cells = load(EVALUATION.grid, DESIGN).cells
     assert len(cells) > 0
     assert {cell.tasks for cell in cells} == {1280}

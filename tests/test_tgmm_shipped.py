@@ -11,10 +11,10 @@ from conftest import in_process
 from tgmm import checkpoints
 from tgmm import config as configs
 from tgmm.__main__ import main
-from tgmm.checkpoints import SHIPPED
 from tgmm.densities import log_joint_density, log_likelihood
-from tgmm.evaluate_command import RESULTS
 from tgmm.evaluation import CONFIGS, DESIGN, digest
+from tgmm.names import SHIPPED
+from tgmm.options import RESULTS
 from tgmm.tasks import TaskSet
 from tgmm.training import begin
 from theory_checks.sweeps.results import read

@@ -11,13 +11,15 @@ from tgmm_runs import GRID, smoke
 
 from constructions.datasets import load_bundled
 from tgmm import config as configs
-from tgmm import evaluate_command, evaluation, real_command
+from tgmm import evaluation, real_command
 from tgmm.__main__ import COMMANDS, main
+from tgmm.__main__ import main as tgmm_main
 from tgmm.baselines import METHODS
 from tgmm.densities import log_joint_density
 from tgmm.evaluation import DESIGN
 from tgmm.metrics import clustering_accuracy
-from tgmm.real_command import CASES, SAMPLES, subsets
+from tgmm.names import SUBSET
+from tgmm.real_command import CASES, subsets
 from tgmm.table_command import _rounded
 from tgmm.training import MODEL, begin, train
 from theory_checks.sweeps.results import read
@@ -44,7 +46,7 @@ def command(capfd: pytest.CaptureFixture[str]) -> Command:
 def stored(tmp_path: Path) -> Path:
     (tmp_path / "grid.toml").write_text(GRID + SWEEPS)
     path = tmp_path / "results.sqlite"
-    assert evaluate_command.run([str(tmp_path / "grid.toml"), "--results", str(path)]) == 0
+    assert tgmm_main(["evaluate", str(tmp_path / "grid.toml"), "--results", str(path)]) == 0
     return path
 
 
@@ -103,14 +105,14 @@ def test_tables_that_will_not_do(command: Command, stored: Path, tmp_path: Path)
 def test_subsets_are_samples_of_the_first_classes(name: str, classes: int, dim: int) -> None:
     rng = np.random.default_rng(3)
     samples, labels = subsets(name, classes, dim, 5, rng)
-    assert samples.shape == (5, SAMPLES, dim)
+    assert samples.shape == (5, SUBSET, dim)
     assert set(labels.ravel().tolist()) == set(range(classes))
     whole = load_bundled(name, classes, dim, None, rng, classes=classes)
     rows = {tuple(row) for row in whole.samples.tolist()}
     for one in samples:
         drawn = {tuple(row) for row in one.tolist()}
         assert drawn <= rows
-        assert len(drawn) >= SAMPLES - 2  # no sample twice; a few samples of iris are equal
+        assert len(drawn) >= SUBSET - 2  # no sample twice; a few samples of iris are equal
     assert not np.array_equal(samples[0], samples[1])
 
 

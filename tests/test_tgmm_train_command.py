@@ -19,9 +19,9 @@ from tgmm.baselines import METHODS
 from tgmm.config import TrainingConfig
 from tgmm.evaluation import Cell, from_truth, measure
 from tgmm.metrics import align, l2_error
+from tgmm.names import CONFIG, METRICS, MODEL, TRAINING
 from tgmm.tasks import TaskSet
 from tgmm.train_command import _alone, _Shown
-from tgmm.training import CONFIG, METRICS, MODEL, TRAINING
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ COMMANDS = {
     "real": "cluster real data with every method",
     "probe": "fit linear probes for EM's steps on a trained model's layers",
 }
-"""Each in a module of its own, tgmm/NAME_command.py, which is loaded only when it is run."""
+"""What each does is in tgmm/NAME_command.py, loaded only when it is run; the options are in tgmm/options.py."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,8 +42,11 @@ def _run(arguments: list[str]) -> int:
     )
     p.add_argument("command", choices=tuple(COMMANDS), metavar="COMMAND", help=", ".join(COMMANDS))
     chosen = p.parse_args(arguments[:1]).command
-    run: Callable[[list[str]], int] = import_module(f"tgmm.{chosen}_command").run
-    return run(arguments[1:])
+    from tgmm import options
+
+    given = getattr(options, chosen)().parse_args(arguments[1:])
+    run: Callable[[argparse.Namespace], int] = import_module(f"tgmm.{chosen}_command").run
+    return run(given)
 
 
 if __name__ == "__main__":

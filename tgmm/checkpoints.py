@@ -20,7 +20,6 @@ from tgmm import config as configs
 from tgmm.config import Config
 from tgmm.model import Tgmm
 
-SHIPPED = Path(__file__).parent / "shipped"
 """Trained models that come with the package, d2.safetensors for d = 2."""
 FORMAT = "tgmm checkpoint 1"
 KEY = "tgmm"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from constructions.command_line import Parser, Progress, add_json_option, answer
+from constructions.command_line import Progress, answer
 from constructions.errors import InputError
 from tgmm import bootstrap, tasks
 from tgmm.baselines import ANISOTROPIC_METHODS, METHODS, Method, failed
@@ -27,26 +27,8 @@ SHOWN = {
 }
 
 
-def parser() -> Parser:
-    """All options, each with its default."""
-    width = max(map(len, METHODS))
-    p = Parser(
-        prog="python -m tgmm compare",
-        description="Run methods on a frozen set of tasks and print every metric, the 95 % bootstrap interval of "
-        "the l2-error, and the seconds of one processor; the JSON has the intervals of all.",
-        epilog="methods: " + "; ".join(f"{name:{width}s}: {method.description}" for name, method in METHODS.items()),
-    )
-    p.add_argument("--tasks", type=Path, required=True, metavar="PATH", help="a file that `python -m tgmm tasks` wrote")
-    p.add_argument("--methods", nargs="+", metavar="NAME", help="classical methods (default: all that apply)")
-    p.add_argument("--checkpoint", type=Path, nargs="+", default=[], metavar="PATH", help="trained models")
-    p.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the methods' starts (%(default)s)")
-    add_json_option(p, "the table")
-    return p
-
-
-def run(arguments: list[str]) -> int:
+def run(options: argparse.Namespace) -> int:
     """Compare; 0 on success."""
-    options = parser().parse_args(arguments)
     if options.seed < 0:
         raise InputError(f"--seed is {options.seed}; it must not be negative")
     drawn = tasks.read(options.tasks)

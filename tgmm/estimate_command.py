@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from constructions.command_line import Parser, add_json_option, answer
+from constructions.command_line import answer
 from constructions.errors import InputError
 from constructions.sample_files import read_samples
 from tgmm import checkpoints
-from tgmm.checkpoints import SHIPPED, Checkpoint
+from tgmm.checkpoints import Checkpoint
 from tgmm.densities import log_density, log_joint_density, log_likelihood
 from tgmm.estimation import estimate
 from tgmm.mixtures import Mixtures
+from tgmm.names import SHIPPED
 from tgmm.tasks import TaskDistribution
 
 REACH = 5.0
@@ -27,26 +29,8 @@ CHANCE = 4.75
 """Standard deviations: an estimate from unit noise is further off, to one side, with probability 1e-6."""
 
 
-def parser() -> Parser:
-    """All options, each with its default."""
-    p = Parser(
-        prog="python -m tgmm estimate",
-        description="Estimate the weights and means of a Gaussian mixture with a trained transformer: one forward "
-        "pass, no start, no iteration. Samples are taken as they are: the noise should be about unit.",
-        epilog=f"Shipped checkpoints: {', '.join(sorted(path.stem for path in SHIPPED.glob('*.safetensors')))}.",
-    )
-    p.add_argument("--data", type=Path, required=True, metavar="PATH", help="N×d numbers: .csv (header optional), .npy")
-    p.add_argument("--components", type=int, required=True, metavar="K", help="how many components to estimate")
-    p.add_argument(
-        "--checkpoint", type=Path, metavar="PATH", help="a trained model (default: the shipped one for the data's d)"
-    )
-    add_json_option(p, "the estimate")
-    return p
-
-
-def run(arguments: list[str]) -> int:
+def run(options: argparse.Namespace) -> int:
     """Estimate; 0 on success."""
-    options = parser().parse_args(arguments)
     samples = read_samples(options.data)
     path = options.checkpoint or shipped(samples.shape[1])
     checkpoint = checkpoints.read(path)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from tgmm.evaluation import COLUMNS, DESIGN, HERE, measure, outdated
+import argparse
+
+from tgmm.evaluation import COLUMNS, DESIGN, measure, outdated
 from theory_checks.sweeps.__main__ import Sweep
 from theory_checks.sweeps.__main__ import run as run_sweep
 
-GRID, RESULTS = HERE / "experiments.toml", HERE.parent / "figures" / "tgmm.sqlite"
-EVALUATION = Sweep("python -m tgmm evaluate", measure, COLUMNS, GRID, RESULTS, DESIGN, outdated)
 
-
-def run(arguments: list[str]) -> int:
+def run(options: argparse.Namespace) -> int:
     """Measure what is missing, or of a checkpoint that was trained anew; 0 on success, 1 when a cell failed."""
-    return run_sweep(arguments, EVALUATION)
+    return run_sweep(options, Sweep(measure, COLUMNS, DESIGN, outdated))

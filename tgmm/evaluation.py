@@ -16,10 +16,10 @@ from jaxtyping import Float
 from constructions.errors import InputError
 from tgmm import bootstrap, checkpoints
 from tgmm.baselines import ANISOTROPIC_METHODS, METHODS, Estimator, em, failed
-from tgmm.checkpoints import SHIPPED
 from tgmm.estimation import estimate
 from tgmm.metrics import align, l2_error, score
 from tgmm.mixtures import Mixtures
+from tgmm.names import SHIPPED
 from tgmm.tasks import TaskDistribution, TaskSet
 from theory_checks.sweeps.grid import Design
 

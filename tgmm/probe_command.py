@@ -2,49 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from constructions.command_line import Parser, Progress, add_json_option, answer
+from constructions.command_line import Progress, answer
 from constructions.errors import InputError
 from tgmm import checkpoints
-from tgmm.checkpoints import SHIPPED
 from tgmm.probing import STEPS, TARGETS, Probe, observe_construction, observe_model, probes
 from tgmm.tasks import draw, held_out
 
 LARGEST_TASKS = 2000
 
 
-def parser() -> Parser:
-    """All options, each with its default."""
-    p = Parser(
-        prog="python -m tgmm probe",
-        description="Fit linear probes for the responsibilities and the current means of exact EM on every layer of a "
-        "trained model, and on the hand-built EM transformer, which is known to hold them.",
-    )
-    p.add_argument(
-        "--checkpoint",
-        type=Path,
-        default=SHIPPED / "d2.safetensors",
-        metavar="PATH",
-        help="a trained model (d2, shipped)",
-    )
-    p.add_argument("--components", type=int, default=3, metavar="K", help="of the tasks (%(default)s)")
-    p.add_argument(
-        "--tasks", type=int, default=500, metavar="B", help="tasks to fit on; half as many judge (%(default)s)"
-    )
-    p.add_argument(
-        "--steps", type=int, default=5, metavar="L", help="EM steps of the hand-built transformer (%(default)s)"
-    )
-    p.add_argument("--seed", type=int, default=0, metavar="S", help="seed (%(default)s)")
-    add_json_option(p, "the result")
-    return p
-
-
-def run(arguments: list[str]) -> int:
+def run(options: argparse.Namespace) -> int:
     """Probe; 0 on success."""
-    options = parser().parse_args(arguments)
     for name, least, most in (("tasks", 4, LARGEST_TASKS), ("steps", 1, 50), ("seed", 0, 2**63 - 1)):
         if not least <= getattr(options, name) <= most:
             raise InputError(f"--{name} is {getattr(options, name)}; it must lie between {least} and {most}")

@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from constructions.command_line import Parser, Progress, add_json_option, answer
-from constructions.datasets import PREPARATION, load_bundled
+from constructions.command_line import Progress, answer
+from constructions.datasets import load_bundled
 from constructions.errors import InputError
 from tgmm import bootstrap
 from tgmm.baselines import METHODS, failed
 from tgmm.densities import log_joint_density, log_likelihood
 from tgmm.evaluation import MODELS, method_of_checkpoint, trained
 from tgmm.metrics import clustering_accuracy
+from tgmm.names import SUBSET
 
 CASES = (("iris", 3, 2), ("wine", 3, 2), ("wine", 3, 8), ("digits", 3, 2), ("digits", 3, 8), ("digits", 5, 8))
 """Data set, classes (the first so many; as many components), and principal components kept (iris has only 4)."""
-SAMPLES = 128
 
 
-def parser() -> Parser:
-    """All options, each with its default."""
-    p = Parser(
-        prog="python -m tgmm real",
-        description="Cluster random subsets of iris, wine and digits with every method; compare clusters and classes. "
-        "A subset is not drawn anew: the intervals tell how much the choice of the subset matters, no more.",
-        epilog=PREPARATION,
-    )
-    p.add_argument("--subsets", type=int, default=200, metavar="B", help=f"of {SAMPLES} samples each (%(default)s)")
-    p.add_argument("--seed", type=int, default=0, metavar="S", help="seed (%(default)s)")
-    add_json_option(p, "the result")
-    return p
-
-
-def run(arguments: list[str]) -> int:
+def run(options: argparse.Namespace) -> int:
     """Measure; 0 on success."""
-    options = parser().parse_args(arguments)
     for name, least, most in (("subsets", 2, 10_000), ("seed", 0, 2**63 - 1)):
         if not least <= getattr(options, name) <= most:
             raise InputError(f"--{name} is {getattr(options, name)}; it must lie between {least} and {most}")
@@ -65,7 +51,7 @@ def run(arguments: list[str]) -> int:
                     }
                 )
             progress(number, len(CASES))
-    content = {"subsets": options.subsets, "samples": SAMPLES, "seed": options.seed, "rows": rows}
+    content = {"subsets": options.subsets, "samples": SUBSET, "seed": options.seed, "rows": rows}
     answer(content, _table(rows), options.json)
     return 0
 
@@ -73,11 +59,11 @@ def run(arguments: list[str]) -> int:
 def subsets(
     name: str, classes: int, dim: int, count: int, rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, "B N d"], Int[np.ndarray, "B N"]]:
-    """Random subsets of SAMPLES samples each, with their classes: principal components, scaled to about unit noise."""
+    """Random subsets of SUBSET samples each, with their classes: principal components, scaled to about unit noise."""
     data = load_bundled(name, classes, dim, None, rng, classes=classes)
-    if data.labels is None or len(data.samples) < SAMPLES:
-        raise InputError(f"{name} with {classes} classes has {len(data.samples)} samples; {SAMPLES} are needed")
-    chosen = rng.permuted(np.tile(np.arange(len(data.samples)), (count, 1)), axis=1)[:, :SAMPLES]
+    if data.labels is None or len(data.samples) < SUBSET:
+        raise InputError(f"{name} with {classes} classes has {len(data.samples)} samples; {SUBSET} are needed")
+    chosen = rng.permuted(np.tile(np.arange(len(data.samples)), (count, 1)), axis=1)[:, :SUBSET]
     return data.samples[chosen], data.labels[chosen]
 
 

@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import argparse
 
 import numpy as np
 
-from constructions.command_line import Parser
 from constructions.errors import InputError
-from tgmm.evaluate_command import RESULTS
 from tgmm.evaluation import COLUMNS, DESIGN, require_current
+from tgmm.options import AXES
 from theory_checks.sweeps import results
 
-AXES = ("K", "n", "perturbation", "separation")
 KEYS = (*AXES, "d")
 
 
-def parser() -> Parser:
-    """All options, each with its default."""
-    p = Parser(
-        prog="python -m tgmm table",
-        description="Print what `python -m tgmm evaluate` has stored of some sweeps: a line a method, a column a value "
-        "of the axis, each with its 95 % interval, in Markdown.",
-    )
-    p.add_argument("sweeps", nargs="+", metavar="SWEEP", help="sweeps of one d, such as rq1-d2")
-    p.add_argument("--metric", default="l2_error", metavar="NAME", help="the metric (%(default)s)")
-    p.add_argument("--along", choices=AXES, default="K", help="the columns (%(default)s)")
-    p.add_argument(
-        "--where", nargs="+", default=[], metavar="KEY=VALUE", help="only rows with this value, such as K=3 or d=2"
-    )
-    p.add_argument("--results", type=Path, default=RESULTS, metavar="FILE.sqlite", help="figures/tgmm.sqlite")
-    return p
-
-
-def run(arguments: list[str]) -> int:
+def run(options: argparse.Namespace) -> int:
     """Print the table; 0 on success."""
-    options = parser().parse_args(arguments)
     metrics = [name for name in COLUMNS if not name.endswith(("_low", "_high", "checkpoint"))]
     if options.metric not in metrics:
         raise InputError(f"--metric is {options.metric!r}; it must be one of {', '.join(metrics)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import os
 import sys
@@ -13,35 +14,18 @@ from typing import Any
 
 import torch
 
-from constructions.command_line import Parser, require_writable, write_all
+from constructions.command_line import require_writable, write_all
 from constructions.errors import InputError
 from tgmm import config as configs
 from tgmm.config import Config, TrainingConfig
 from tgmm.model import extra, parameters
-from tgmm.training import CONFIG, METRICS, MODEL, TRAINING, Line, begin, train
+from tgmm.names import CONFIG, METRICS, MODEL, TRAINING
+from tgmm.training import Line, begin, train
 from tgmm.workers import Workers, join
 
 
-def parser() -> Parser:
-    """All options, each with its default."""
-    p = Parser(
-        prog="python -m tgmm train",
-        description="Train a model on fresh tasks (Algorithm 2). A run that was stopped, or killed, goes on from its "
-        "last checkpoint when the same command is given again, to the same numbers with as many threads.",
-        epilog=f"DIR then holds {CONFIG} (every value), {METRICS} (a line every so many steps), {TRAINING} (to go on) "
-        f"and {MODEL} (to estimate with). Several processes, which divide every batch, train the same model (extra "
-        "hf): on GPUs `accelerate launch -m tgmm train --config PATH.toml`, on CPUs the same after `torchrun "
-        "--nproc_per_node P`.",
-    )
-    p.add_argument("--config", type=Path, required=True, metavar="PATH.toml", help="tasks, model, training")
-    p.add_argument("--out", type=Path, metavar="DIR", help="the run's directory (default: runs/ and the config's name)")
-    p.add_argument("--show", action="store_true", help="print the config with every default, and train nothing")
-    return p
-
-
-def run(arguments: list[str]) -> int:
+def run(options: argparse.Namespace) -> int:
     """Train; 0 on success."""
-    options = parser().parse_args(arguments)
     config = configs.load(options.config)
     if options.show:
         print(config.toml(), end="")

@@ -22,10 +22,10 @@ from tgmm.estimation import estimate
 from tgmm.loss import Loss, loss
 from tgmm.metrics import align, l2_error
 from tgmm.model import Tgmm
+from tgmm.names import METRICS, MODEL, TRAINING
 from tgmm.tasks import Tasks, draw
 from tgmm.workers import ALONE, Workers
 
-TRAINING, MODEL, METRICS, CONFIG = "training.safetensors", "model.safetensors", "metrics.jsonl", "config.toml"
 VALIDATION = 2**32
 """Added to a run's seed, so that no training step draws the tasks that it is validated on."""
 Line = dict[str, object]

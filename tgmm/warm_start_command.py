@@ -5,18 +5,18 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import asdict, replace
 from math import isfinite
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from constructions.command_line import Parser, Progress, require_writable, write_all
+from constructions.command_line import Progress, require_writable, write_all
 from constructions.em_transformer import EmTransformer
 from constructions.errors import InputError
 from constructions.resources import measure
@@ -247,30 +247,8 @@ def _mechanism(method: dict[str, Any]) -> Iterator[str]:
         yield f"  {kind:2s} moved, in order of the layers: {relative}"
 
 
-def parser() -> Parser:
-    """All options, each with its default."""
-    p = Parser(
-        prog="python -m tgmm warm_start",
-        description="Train the EM construction's weights, and random ones of the same shapes, on the same tasks: "
-        "errors, distances, and whether each pair of layers still makes an EM step.",
-        epilog="arms: " + "; ".join(ARMS),
-    )
-    p.add_argument("--steps", type=int, default=300, help="of the optimiser in every run (default: %(default)s)")
-    p.add_argument(
-        "--tasks",
-        type=int,
-        default=256,
-        help="tasks of every test; a validation has half as many (default: %(default)s)",
-    )
-    p.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
-    p.add_argument("--arms", nargs="+", choices=tuple(ARMS), default=tuple(ARMS), metavar="ARM", help="(default: all)")
-    p.add_argument("--out", type=Path, required=True, metavar="PATH.json", help="where the results are written")
-    return p
-
-
-def run(arguments: list[str]) -> int:
+def run(options: argparse.Namespace) -> int:
     """Run the experiment and write its results; 0 on success."""
-    options = parser().parse_args(arguments)
     budget = Budget(options.steps, options.tasks, options.seed)
     require_writable(options.out)
     torch.set_num_threads(1)

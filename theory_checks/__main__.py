@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the ledger; 1 when a row is not what we claim or a control is not met, 2 on bad input."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["verify"]:
-        from theory_checks.verify import main as verify
+        from theory_checks.verify_command import main as verify
 
         return verify(given[1:])
     if given[:1] == ["diff"]:

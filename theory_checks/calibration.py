@@ -6,45 +6,30 @@ can no longer be changed, and whoever reads them checks that they follow from th
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before what --help does not need is loaded
+    from theory_checks.calibration_command import main
+
+    raise SystemExit(main())
+
 import json
-import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from constructions.command_line import Parser, run_command
 from constructions.errors import InputError
 from theory_checks import rates
+from theory_checks.calibration_command import RESULTS as RESULTS
 from theory_checks.rates import Constants
 from theory_checks.sweeps import results
 from theory_checks.sweeps.results import Results
 
 SWEEP = "calibration"
-RESULTS = Path(__file__).parents[1] / "figures" / "sweep.sqlite"
 KEY = "constants"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Fix the constants; 2 on bad input."""
-    return run_command(lambda: _run(arguments))
-
-
-def _run(arguments: Sequence[str] | None) -> int:
-    parser = Parser(
-        prog="python -m theory_checks.calibration",
-        description="Compute the constants of Theorem F.1's bound from the cells of the sweep `calibration`, and write "
-        "them to the results file, before it holds any other cell. Once they are there, show them.",
-    )
-    parser.add_argument(
-        "--results",
-        type=Path,
-        default=RESULTS,
-        metavar="FILE.sqlite",
-        help="the results file (default: figures/sweep.sqlite)",
-    )
-    path = parser.parse_args(arguments).results
+def run(path: Path) -> int:
+    """Fix the constants in a results file, unless they are, and print them."""
     found = results.read(path)
     if results.noted(path, KEY) is None:
         if found.others or len(found.rows) > len(found.sweep(SWEEP)):
@@ -87,7 +72,3 @@ def fixed(path: Path = RESULTS) -> dict[float, Constants]:
     if held != calibrated(results.read(path)):
         raise InputError(f"the constants in {str(path)!r} do not follow from its calibration cells")
     return held
-
-
-if __name__ == "__main__":
-    sys.exit(main())

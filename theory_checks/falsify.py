@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before what --help does not need is loaded
+    from theory_checks.falsify_command import main
+
+    raise SystemExit(main())
+
+import argparse
 import json
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -14,7 +19,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from constructions.command_line import Parser, Progress, run_command, write_all
+from constructions.command_line import Progress, write_all
 from constructions.errors import InputError
 from theory_checks import kept
 from theory_checks.kept import Instance
@@ -216,29 +221,10 @@ def content(attack: Attack, found: Found, searched_with: Mapping[str, int]) -> b
     return (json.dumps(fields, indent=1, allow_nan=False) + "\n").encode()
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Attack the bounds; 1 when one is violated, 2 on bad input."""
-    return run_command(lambda: _run(arguments))
-
-
-def _run(arguments: Sequence[str] | None) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Attack as the options of `falsify_command` say; 1 when a bound is violated."""
     from theory_checks.falsifiers import ATTACKS, SKIPPED
 
-    parser = Parser(
-        prog="python -m theory_checks.falsify",
-        description="Search for the largest error/bound: by gradients through the transformer (or coordinate by "
-        "coordinate) and by hypothesis. The best instance is certified in balls, and kept in theory_checks/worst if "
-        "its slack is smaller than that of the instance kept there; every check replays what is kept.",
-        epilog="Exit code 1 when a bound is violated.",
-    )
-    parser.add_argument("ids", nargs="*", metavar="ID", help="bounds to attack (default: all)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of all searches (0)")
-    parser.add_argument("--steps", type=int, default=300, metavar="N", help="steps of an ascent (300)")
-    parser.add_argument("--restarts", type=int, default=4, metavar="R", help="random starts of a bound (4)")
-    options = parser.parse_args(arguments)
-    for name, least in (("seed", 0), ("steps", 1), ("restarts", 1)):
-        if getattr(options, name) < least:
-            raise InputError(f"--{name} is {getattr(options, name)}; it must be at least {least}")
     searched_with = {name: getattr(options, name) for name in ("seed", "steps", "restarts")}
     chosen = options.ids or list(ATTACKS)
     for id in chosen:
@@ -278,7 +264,3 @@ def _keep(attack: Attack, found: Mapping[str, Found], searched_with: Mapping[str
     loose = f"{1 / (1 - float(now['slack'])):9.4g}" if now else "        -"
     line = f"{attack.bound:22s} {best.method if best else '-':11s} {shown} {loose}"
     return line, [one.violated for one in found.values() if one.violated]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

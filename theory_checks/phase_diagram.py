@@ -6,6 +6,11 @@ figures/theorem_f2.py is drawn.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before what --help does not need is loaded
+    from theory_checks.phase_diagram_command import main
+
+    raise SystemExit(main())
+
 import json
 from collections.abc import Callable, Sequence
 from math import sqrt
@@ -14,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from constructions.command_line import Parser, Progress, require_writable, run_command, write_all
+from constructions.command_line import Progress, write_all
+from theory_checks.phase_diagram_command import STORED
 from theory_checks.population_instances import (
     assumption_a1,
     climb,
@@ -24,7 +30,6 @@ from theory_checks.population_instances import (
     one_step_radius,
 )
 
-STORED = Path(__file__).parents[1] / "figures" / "theorem_f2.json"
 SCHEMA = 1
 SEED = 0
 COMPONENTS = (2, 3)
@@ -107,22 +112,8 @@ def read(path: Path = STORED) -> dict[str, Any]:
     return stored
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Compute, print from which C on the theorems hold, write; 0, or 2 with one sentence on bad input."""
-    parser = Parser(
-        prog="python -m theory_checks.phase_diagram",
-        description="Search, over separation and imbalance, for the parameters from which a step of population EM does "
-        "worst; print from which C of (A1) on Theorems F.2 and F.3 hold there, and write what was found. "
-        "`python -m figures theorem_f2` draws it.",
-    )
-    parser.add_argument(
-        "--out", type=Path, default=STORED, metavar="FILE", help="where to write (default: figures/theorem_f2.json)"
-    )
-    return run_command(lambda: _run(parser.parse_args(arguments).out))
-
-
-def _run(path: Path) -> int:
-    require_writable(path)
+def run(path: Path) -> int:
+    """Compute, write to the path, print from which C on the theorems hold."""
     with Progress("row") as progress:
         stored = compute(progress)
     write_all({path: (json.dumps(stored, indent=1) + "\n").encode()})
@@ -131,7 +122,3 @@ def _run(path: Path) -> int:
         least = f"<= {CONSTANTS[0]:g}" if cell["holds_from"] is None else f"{cell['holds_from']:.2f}"
         print(f"{cell['K']}  {cell['quantity']:9s}  {cell['ratio']:6.0f}   {least}")
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -5,6 +5,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before what --help does not need is loaded
+    from theory_checks.precision_map_command import main
+
+    raise SystemExit(main())
+
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +17,7 @@ from math import inf, log
 
 import torch
 
-from constructions.command_line import Parser, Progress, run_command
+from constructions.command_line import Progress
 from constructions.errors import InputError
 from theory_checks.precision_settings import (
     FORMATS,
@@ -136,26 +141,3 @@ def table(cells: Sequence[Cell]) -> str:
 
 def _counted(words: Iterable[str]) -> str:
     return "; ".join(f"{count} {word}" for word, count in Counter(words).most_common())
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print."""
-    return run_command(lambda: _run(arguments))
-
-
-def _run(arguments: Sequence[str] | None) -> int:
-    parser = Parser(
-        prog="python -m theory_checks.precision_map",
-        description="Measure in which formats the EM transformer carries two EM steps: separations of the means x "
-        "constructions x orientations of the log network x data centred or not. About two minutes.",
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="the first of three seeds (0)")
-    seed = parser.parse_args(arguments).seed
-    if seed < 0:
-        raise InputError(f"--seed is {seed}; it must not be negative")
-    print(table(measure(seed)))
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -11,10 +11,10 @@ from jaxtyping import Float
 
 from tgmm import checkpoints
 from tgmm.baselines import METHODS
-from tgmm.checkpoints import SHIPPED
 from tgmm.estimation import estimate
 from tgmm.metrics import align, l2_error
 from tgmm.model import Tgmm
+from tgmm.names import SHIPPED
 from tgmm.tasks import TaskDistribution, Tasks, TaskSet
 from theory_checks.ledger import Verdict, compare, statement
 

@@ -11,7 +11,6 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import flint
@@ -20,18 +19,19 @@ import numpy as np
 from constructions import ball_evaluation, claims, evaluation
 from constructions.balls import fill, norm, to_balls
 from constructions.claims import Claim
-from constructions.command_line import Parser, Progress, require_writable, run_command, write_all
+from constructions.command_line import Progress, require_writable, run_command, write_all
 from constructions.errors import InputError
 from constructions.number_system import Balls, NumberSystem, Rationals
 from constructions.outputs import PRECISIONS, finite
 from constructions.transformer import Transformer
 from constructions.weights import Array, HeadWeights, TransformerWeights
+from theory_checks.verify_command import BITS, MOST_OPERATIONS, parser
 
 Verdict = Literal["holds", "false", "vacuous"]
 Evidence = Literal["exact", "certified", "sampled"]
-SCHEMA, BITS = 1, 128
-MOST_OPERATIONS, MOST_EXACT_OPERATIONS = 4 * 10**9, 10**7
-"""Multiplications of the literal evaluation up to which balls are taken unasked, and rationals at all."""
+SCHEMA = 1
+MOST_EXACT_OPERATIONS = 10**7
+"""Multiplications of the literal evaluation up to which rationals are taken at all."""
 MOST_BITS = 2**17
 """Of a rational in the stream; an exact evaluation in which they grow further is given up."""
 BLOCK = 2**22
@@ -58,31 +58,11 @@ class Finding:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 when all claims hold, 1 when one is false, 2 with one sentence on bad input."""
-    return run_command(lambda: _run(parser().parse_args(arguments)))
+    return run_command(lambda: run(parser().parse_args(arguments)))
 
 
-def parser() -> Parser:
-    """All options."""
-    p = Parser(
-        prog="python -m theory_checks verify",
-        description="Evaluate the transformer in a directory by Definitions 4-8, from its files alone, and check what "
-        "its claims.json says of it; proofs_notes/export.md describes the files.",
-        epilog="Evidence: exact (rationals), certified (balls enclose the exact function of the stored weights), "
-        "sampled (float64). Exit code 0: all claims hold; 1: one is false; 2: bad input.",
-    )
-    p.add_argument("folder", type=Path, metavar="DIR", help="transformer.safetensors, claims.json, and what they name")
-    p.add_argument(
-        "--precision",
-        type=int,
-        metavar="BITS",
-        help=f"bits of the balls, up to 4 x as many while a claim is undecided (default: {BITS}, but no balls for an "
-        f"evaluation of more than {MOST_OPERATIONS:.0e} multiplications)",
-    )
-    p.add_argument("--json", type=Path, metavar="PATH", help="write the findings as JSON")
-    return p
-
-
-def _run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Verify as the options say; 1 when a claim is false."""
     least, most = PRECISIONS
     if options.precision is not None and not least <= options.precision <= most:
         raise InputError(f"--precision is {options.precision}; it must lie between {least} and {most} bits")

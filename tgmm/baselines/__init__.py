@@ -16,11 +16,10 @@ from jaxtyping import Bool, Float
 from constructions.errors import InputError
 from tgmm.baselines import em, likelihood, moments, pruning, starts, transformer
 from tgmm.mixtures import Mixtures
+from tgmm.names import DESCRIPTIONS, EM_STEPS, RESTARTS
 
 LARGEST = 1e90
 """Entries of samples up to which no square, nor the sum of any, leaves float64's range."""
-RESTARTS = (3, 10, 30)
-"""Of EM from k-means++ means: what is paid for a better optimum."""
 Estimator = Callable[[Float[np.ndarray, "B N d"], int, np.random.Generator], Mixtures]
 
 
@@ -58,44 +57,36 @@ def failed(estimates: Mixtures) -> Bool[np.ndarray, " B"]:
     return ~finite
 
 
-def _em(step: em.Step) -> dict[str, Method]:
+def _em(step: em.Step) -> dict[str, Estimator]:
     """EM from every kind of start."""
-
-    def method(description: str, kind: starts.Starts, restarts: int = 1) -> Method:
-        return Method(description, partial(em.estimate, starts=kind, step=step, restarts=restarts))
-
+    estimate = partial(em.estimate, step=step, restarts=1)
     return {
-        "em-normal": method("EM to convergence from N(0, I) means", starts.standard_normal),
-        "em-samples": method("EM to convergence from K distinct samples", starts.distinct_samples),
-        "em-kmeans++": method("EM to convergence from k-means++ means", starts.kmeans_plus_plus),
+        "em-normal": partial(estimate, starts=starts.standard_normal),
+        "em-samples": partial(estimate, starts=starts.distinct_samples),
+        "em-kmeans++": partial(estimate, starts=starts.kmeans_plus_plus),
         **{
-            f"em-best-of-{restarts}": method(
-                f"the most likely of {restarts} such runs", starts.kmeans_plus_plus, restarts
-            )
+            f"em-best-of-{restarts}": partial(estimate, starts=starts.kmeans_plus_plus, restarts=restarts)
             for restarts in RESTARTS
         },
     }
 
 
-_ADAM = f"{likelihood.STEPS} steps of Adam on the log-likelihood from k-means++ means"
+def _described(estimators: dict[str, Estimator]) -> dict[str, Method]:
+    return {name: Method(DESCRIPTIONS[name], estimate) for name, estimate in estimators.items()}
 
-METHODS: dict[str, Method] = {
-    **_em(em.isotropic_step),
-    "em-pruning": Method("two EM steps, from too many centres and from K of them", pruning.two_round_em),
-    "adam": Method(_ADAM, likelihood.adam),
-    "spectral": Method("moments, whitening and tensor power iterations; K <= d", moments.spectral_estimate),
-    **{
-        f"em-transformer-{steps}": Method(
-            f"the hand-built transformer of {2 * steps} layers, {steps} EM steps from k-means++ means",
-            partial(transformer.estimate, steps=steps),
-        )
-        for steps in (10, 50)
-    },
-}
+
+METHODS: dict[str, Method] = _described(
+    {
+        **_em(em.isotropic_step),
+        "em-pruning": pruning.two_round_em,
+        "adam": likelihood.adam,
+        "spectral": moments.spectral_estimate,
+        **{f"em-transformer-{steps}": partial(transformer.estimate, steps=steps) for steps in EM_STEPS},
+    }
+)
 """For mixtures of N(μ_k, I)."""
 
-ANISOTROPIC_METHODS: dict[str, Method] = {
-    **_em(em.anisotropic_step),
-    "adam": Method(_ADAM, partial(likelihood.adam, anisotropic=True)),
-}
+ANISOTROPIC_METHODS: dict[str, Method] = _described(
+    {**_em(em.anisotropic_step), "adam": partial(likelihood.adam, anisotropic=True)}
+)
 """For mixtures of N(μ_k, diag(σ_k²)), whose scales are estimated as well."""

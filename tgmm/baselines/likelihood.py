@@ -12,8 +12,9 @@ from torch import Tensor
 from constructions.algorithms.diagonal_em import LEAST_SCALE
 from tgmm.baselines.starts import kmeans_plus_plus
 from tgmm.mixtures import Mixtures
+from tgmm.names import ADAM_STEPS
 
-LEARNING_RATE, STEPS = 0.05, 400
+LEARNING_RATE = 0.05
 
 
 def adam(
@@ -22,7 +23,7 @@ def adam(
     rng: np.random.Generator,
     anisotropic: bool = False,
 ) -> Mixtures:
-    """STEPS steps of Adam (Kingma and Ba, 2015) from k-means++ means, equal weights and scales 1, in float64.
+    """ADAM_STEPS steps of Adam (Kingma and Ba, 2015) from k-means++ means, equal weights and scales 1, in float64.
 
     The parameters are the means, the logits of the weights and, if `anisotropic`, the logarithms of the scales, which
     after each step are raised to log LEAST_SCALE where they are below. The step size is LEARNING_RATE, the other
@@ -35,7 +36,7 @@ def adam(
     log_scales = torch.zeros(means.shape, dtype=x.dtype, requires_grad=anisotropic)
     free = [means, logits, log_scales] if anisotropic else [means, logits]
     optimiser = torch.optim.Adam(free, lr=LEARNING_RATE)
-    for _ in range(STEPS):
+    for _ in range(ADAM_STEPS):
         optimiser.zero_grad()
         (-average_log_likelihood(x, logits.log_softmax(dim=-1), means, log_scales).sum()).backward()
         optimiser.step()

@@ -7,10 +7,11 @@ import os
 # Before numpy and torch are loaded: one thread, one order of adding up.
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
+import argparse
 import sys
 import time
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from pathlib import Path
 from constructions.command_line import Parser, Progress, require_writable, run_command
 from constructions.errors import InputError
 from constructions.outputs import versions
-from theory_checks.sweeps import experiment, running
+from theory_checks.sweeps import running
 from theory_checks.sweeps.grid import EM, AnyCell, Design, Grid, load
 from theory_checks.sweeps.results import Judge, Store, done, outdated
 
@@ -29,17 +30,23 @@ MOST_SHOWN = 20
 
 
 @dataclass(frozen=True)
+class Command:
+    """What the options of a sweep need: its name, and where grid and results are."""
+
+    prog: str
+    grid: Path
+    results: Path
+
+
+@dataclass(frozen=True)
 class Sweep:
-    """A command that measures the cells of a design: its name, what measures, and where grid and results are.
+    """What measures the cells of a design.
 
     `outdated` tells which stored rows would be measured otherwise now; their cells are measured again.
     """
 
-    prog: str
     measure: running.Measure
     columns: Mapping[str, type]
-    grid: Path
-    results: Path
     design: Design = EM
     outdated: Judge | None = None
 
@@ -48,23 +55,25 @@ class Sweep:
         return outdated(path, self.outdated, self.design) if self.outdated else set()
 
 
-EM_SWEEP = Sweep(
-    "python -m theory_checks.sweeps",
-    experiment.measure,
-    experiment.COLUMNS,
-    FIGURES / "sweep.toml",
-    FIGURES / "sweep.sqlite",
-)
+EM_COMMAND = Command("python -m theory_checks.sweeps", FIGURES / "sweep.toml", FIGURES / "sweep.sqlite")
 
 
-def main(arguments: Sequence[str] | None = None, sweep: Sweep = EM_SWEEP) -> int:
+def em_sweep() -> Sweep:
+    """What this command measures, loaded when it does."""
+    from theory_checks.sweeps import experiment
+
+    return Sweep(experiment.measure, experiment.COLUMNS)
+
+
+def main(arguments: Sequence[str] | None = None, sweep: Callable[[], Sweep] = em_sweep) -> int:
     """Run the sweep; 1 when a cell failed, 2 on bad input, 130 when interrupted."""
-    return run_command(lambda: run(arguments, sweep))
+    return run_command(lambda: run(parser(EM_COMMAND).parse_args(arguments), sweep()))
 
 
-def _parser(sweep: Sweep) -> Parser:
+def parser(command: Command) -> Parser:
+    """All options, each with its default."""
     parser = Parser(
-        prog=sweep.prog,
+        prog=command.prog,
         description="Measure every cell of a declared grid, several at a time, and append the results to one SQLite "
         "file as they come. Cells that the file holds already are not run again, unless what they were measured on (a "
         "trained model) has changed: after an interruption, even by kill -9, the same command goes on where it was. "
@@ -74,14 +83,14 @@ def _parser(sweep: Sweep) -> Parser:
         "cluster need this package installed, and one thread each: dask worker ADDRESS --nthreads 1. "
         "Exit code 1 when a cell failed; nothing of it is stored, and it is tried again the next time.",
     )
-    grid, results = (f"{path.parent.name}/{path.name}" for path in (sweep.grid, sweep.results))
+    grid, results = (f"{path.parent.name}/{path.name}" for path in (command.grid, command.results))
     parser.add_argument(
-        "grid", nargs="?", type=Path, default=sweep.grid, metavar="GRID.toml", help=f"the grid (default: {grid})"
+        "grid", nargs="?", type=Path, default=command.grid, metavar="GRID.toml", help=f"the grid (default: {grid})"
     )
     parser.add_argument(
         "--results",
         type=Path,
-        default=sweep.results,
+        default=command.results,
         metavar="FILE.sqlite",
         help=f"where results are, and are added (default: {results})",
     )
@@ -95,9 +104,8 @@ def _parser(sweep: Sweep) -> Parser:
     return parser
 
 
-def run(arguments: Sequence[str] | None, sweep: Sweep) -> int:
-    """The same, with an InputError for bad input."""
-    options = _parser(sweep).parse_args(arguments)
+def run(options: argparse.Namespace, sweep: Sweep) -> int:
+    """The same for options that are parsed, with an InputError for bad input."""
     if options.jobs is not None and not 1 <= options.jobs <= LARGEST_JOBS:
         raise InputError(f"--jobs is {options.jobs}; it must lie between 1 and {LARGEST_JOBS}")
     if (options.backend == "dask") != (options.scheduler is not None):

@@ -1,0 +1,67 @@
+"""`--help` of every command, all in one process of its own."""
+
+import json
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+from commands import COMMANDS
+
+import constructions
+from tgmm.names import ARMS, DESCRIPTIONS
+
+ROOT = Path(constructions.__file__).parents[1]
+HEAVY = {"torch", "sklearn", "matplotlib", "pandas", "sympy", "scipy.stats"}
+ASK = """
+import contextlib, io, json, runpy, sys
+found = []
+for module, *words in json.loads(sys.argv[1]):
+    sys.argv = [module, *words, "--help"]
+    code, said = None, io.StringIO()
+    with contextlib.redirect_stdout(said):
+        try:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        except SystemExit as end:
+            code = end.code
+    found.append((code, said.getvalue(), sorted(sys.modules)))
+print(json.dumps(found))
+"""
+
+
+@cache
+def asked() -> list[tuple[int, str, list[str]]]:
+    """Exit code, text and loaded modules after each command's --help, one after the other."""
+    done = subprocess.run([sys.executable, "-c", ASK, json.dumps(COMMANDS)], capture_output=True, text=True, cwd=ROOT)
+    assert done.stderr == ""
+    return json.loads(done.stdout)
+
+
+def test_every_command_is_asked():
+    """A file that starts a command, and every word of tgmm, is in the list."""
+    started = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
+        for package in ("constructions", "theory_checks", "tgmm", "figures")
+        for path in (ROOT / package).rglob("*.py")
+        if '\nif __name__ == "__main__":' in path.read_text(encoding="utf-8")
+    }
+    assert started == {module for module, *_ in COMMANDS}
+    assert len(set(COMMANDS)) == len(COMMANDS) == len(asked())
+
+
+def test_help_loads_nothing_heavy():
+    for command, (code, text, loaded) in zip(COMMANDS, asked(), strict=True):
+        assert code in (0, None), command
+        assert text.startswith(f"usage: python -m {' '.join(command)} "), command
+        if command == ("theory_checks.uniform_deviations",):
+            break  # which still loads what it measures with
+        assert not HEAVY.intersection(loaded), command
+    assert "numpy" in loaded  # which some do load: what is loaded is seen
+
+
+def test_names_are_those_of_what_is_loaded_later():
+    from tgmm.baselines import ANISOTROPIC_METHODS, METHODS
+    from tgmm.warm_start_training import ARMS as TRAINED
+
+    assert tuple(TRAINED) == ARMS
+    assert set(METHODS) == set(DESCRIPTIONS) > set(ANISOTROPIC_METHODS)
