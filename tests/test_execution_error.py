@@ -1,10 +1,12 @@
 """The bound of one sublayer: where it is positive, how it grows, what it allows and what it does not."""
 
 from copy import deepcopy
+from math import exp, expm1, log
 
 import numpy as np
 import pytest
 import torch
+from terms import Terms, assert_terms
 
 from constructions import execution_error, executor
 from constructions.execution_error import attention_error, mlp_error, sublayer_error
@@ -155,3 +157,87 @@ def test_a_bound_beyond_use_is_no_nan():
     h = np.array([[3000.0, 0.0], [1.0, 0.0]])
     one = HeadWeights(np.array([[1e8, 0.0]]), np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]]), np.array([[0.0], [1.0]]))
     assert np.isfinite(attention_error([one], "softmax", h, SINGLE)).all()
+
+
+def formula(
+    t: Terms, heads: list[HeadWeights], activation: Activation, h: Array, unit: float, block: int = 256
+) -> Array:
+    """The bound as the note states it, number by number."""
+    tokens, width = h.shape
+    tiny = 2.0**-1022 if unit == DOUBLE else 2.0**-126
+
+    def gamma(n: float) -> float:
+        return n * unit / (1 - n * unit)
+
+    size = t("residual", np.abs(h))
+    wrong = np.zeros(h.shape)
+    for head in heads:
+
+        def read(matrix: Array) -> tuple[Array, Array]:
+            exact, error = np.zeros((tokens, len(matrix))), np.zeros((tokens, len(matrix)))
+            for i, j in np.ndindex(exact.shape):
+                exact[i, j] = sum(matrix[j, a] * h[i, a] for a in range(width))
+                error[i, j] = gamma(width + t("2 of D + 2", 2)) * sum(abs(matrix[j, a] * h[i, a]) for a in range(width))
+            return exact, error
+
+        (q, e_q), (k, e_k), (v, e_v) = map(read, (head.query, head.key, head.value))
+        e_q, e_k, e_v = t("E_q", e_q), t("E_k", e_k), t("E_v", e_v)
+        s, e_s, most = (np.zeros((tokens, tokens)) for _ in range(3))
+        for i, j in np.ndindex(s.shape):
+            s[i, j] = sum(x * y for x, y in zip(q[i], k[j], strict=True))
+            parts = list(zip(abs(q[i]), e_q[i], abs(k[j]), e_k[j], strict=True))
+            most[i, j] = sum((x + e) * (y + f) for x, e, y, f in parts)  # S
+            e_s[i, j] = sum(x * f + e * y + t("second order", e * f) for x, e, y, f in parts)
+            e_s[i, j] += t("rounding of a score", gamma(len(q[i]) + t("2 of r + 2", 2)) * most[i, j])
+        p, e_p = np.zeros(s.shape), np.zeros(s.shape)
+        for i in range(tokens):
+            if activation == "relu":
+                for j in range(tokens):
+                    p[i, j], off = max(s[i, j], 0) / tokens, t("E_s of ReLU", e_s[i, j] / tokens)
+                    e_p[i, j] = off + t("weight", gamma(2 * tokens + t("8 of a weight", 8)) * (p[i, j] + off))
+                continue
+            normaliser, blocks = sum(exp(x - max(s[i])) for x in s[i]), -(-tokens // block)
+            scores = 4 * (t("S", max(most[i])) + t("log N", log(tokens)))
+            eta = t("E_s of softmax", max(e_s[i]))
+            eta += (t("1 + blocks", 1) + t("blocks", blocks)) * unit * (scores + t("exp and log", 64))
+            moved = 2 * t("eta", eta) + t("sums of softmax", gamma(2 * tokens + t("8 of softmax", 8)))
+            for j in range(tokens):
+                p[i, j], most_of_all = exp(s[i, j] - max(s[i])) / normaliser, t("at most 1", 1.0)
+                e_p[i, j] = most_of_all if moved > 100 else min(p[i, j] * expm1(moved), most_of_all)
+                e_p[i, j] += t("tiny", tokens * tiny)
+        large, error = (np.zeros((tokens, len(head.value))) for _ in range(2))
+        for i, j in np.ndindex(large.shape):
+            for token in range(tokens):
+                reach = abs(v[token, j]) + t("E_v at most", e_v[token, j])
+                large[i, j] += (p[i, token] + t("E_p at most", e_p[i, token])) * reach
+                error[i, j] += t("p E_v", p[i, token] * e_v[token, j]) + t("E_p v", e_p[i, token] * reach)
+            error[i, j] += t("pooling", gamma(2 * tokens + t("8 of pooling", 8)) * large[i, j])
+        for i, c in np.ndindex(h.shape):
+            output = sum(abs(head.output[c, b]) * large[i, b] for b in range(len(head.value)))
+            size[i, c] += t("outputs", output)
+            wrong[i, c] += t("wrong pool", sum(abs(head.output[c, b]) * error[i, b] for b in range(len(head.value))))
+            wrong[i, c] += t("output matrix", gamma(len(head.value) + t("4 of s + 4", 4)) * output)
+    return 2 * (t("heads", wrong) + gamma(len(heads) + t("2 of H + 2", 2)) * (size + t("wrong twice", wrong)))
+
+
+def drawn_head(rng: np.random.Generator, scale: float = 1.0) -> HeadWeights:
+    """Two rows of a score, three of a value, five coordinates."""
+    shapes = ((2, 5), (2, 5), (3, 5), (5, 3))
+    return HeadWeights(
+        *(size * rng.standard_normal(shape) for size, shape in zip((scale, 1, 1, 1), shapes, strict=True))
+    )
+
+
+@each_activation
+def test_the_bound_of_attention_term_by_term(activation, rng, monkeypatch):
+    """In a format of 2^-13, so that what is of second order counts as well; then underflow and overflow alone."""
+    monkeypatch.setattr(execution_error, "LEAST_BLOCK", 3)
+    unit, h = 2.0**-13, rng.standard_normal((7, 5))
+    heads = [drawn_head(rng), drawn_head(rng, 0.01)]
+    instances = [(heads, activation, h, unit), ([drawn_head(rng, 0.0)], activation, h, unit)]
+    if activation == "softmax":
+        far = np.array([[0.0, 0.0, 1.0, 0.0], [-900.0, 5.0, 1.0, 0.0]])  # the only value has a weight of e^−900
+        one = head([0.0, 0.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0])
+        instances += [([one], activation, far, unit) for unit in (SINGLE, DOUBLE)]
+        instances += [([drawn_head(rng, 1e9)], activation, h, unit)]  # nothing is known of the weights
+    assert_terms(attention_error, lambda t, *instance: formula(t, *instance, block=3), instances, rel=1e-11)
