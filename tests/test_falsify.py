@@ -68,10 +68,74 @@ def test_a_ratio_in_floats_alone_counts_for_nothing():
     assert falsify.attacked(attack, 0, 10, 1)["gradient"].slack == pytest.approx(0.99)
 
 
+def nan_in_a_corner(found: falsify.Tensors) -> torch.Tensor:
+    """The parabola, but no number in the corner where both coordinates are above 0.8."""
+    return torch.where((found["x"] > 0.8).all(), torch.nan, ratio(found))
+
+
+@pytest.mark.parametrize("method", ["gradient", "coordinates", "hypothesis"])
+def test_what_is_not_a_number_is_asked_about_first(method):
+    """The enclosures refute the bound in the corner and nowhere else: NaN is not skipped on the way to the maximum."""
+
+    def refuted_there(found: kept.Instance, factor: float) -> Iterator[Verdict]:
+        if (found["x"] > 0.8).all():
+            yield Verdict("refuted", "in the corner", -1.0)
+        else:
+            yield from judge(found, factor)
+
+    def no_number_there(found: kept.Instance, factor: float) -> Iterator[Verdict]:
+        yield from (
+            replace(v, slack=np.nan) if v.instance == "in the corner" else v for v in refuted_there(found, factor)
+        )
+
+    attack = replace(PARABOLA, judge=refuted_there, ratio=nan_in_a_corner)
+    corner, middle = {"x": np.array([0.9, 0.9])}, {"x": np.array([HALF, HALF])}
+    assert np.isnan(float(nan_in_a_corner({"x": torch.tensor(corner["x"])})))
+    assert attack.score(corner) > attack.score(middle) == 1
+    if method == "coordinates":
+        attack = replace(attack, judge=no_number_there, ratio=None)
+        assert attack.score(corner) > attack.score(middle)
+        (start,) = falsify.promising(attack, 1, np.random.default_rng(0))
+        assert (falsify.climb(attack, start, 200, np.random.default_rng(0))["x"] > 0.8).all()
+    else:
+        assert falsify.attacked(attack, seed=3, steps=20, restarts=1)[method].violated == "in the corner"
+
+
+def test_an_ascent_keeps_what_is_not_a_number():
+    """From inside, uphill: past 0.6 the ratio is no number."""
+    attack = replace(PARABOLA, ratio=lambda found: torch.where((found["x"] < 0.6).all(), found["x"].sum(), torch.nan))
+    start = {"x": np.array([0.58, 0.58])}
+    assert np.isfinite(attack.score(start))
+    assert falsify.ascend(attack, start, 50)["x"].max() >= 0.6
+
+
+def test_what_is_left_undecided_is_told(tmp_path, monkeypatch, capsys):
+    def undecided(found: kept.Instance, factor: float) -> Iterator[Verdict]:
+        yield from decided(lambda: [enclose(flint.arb("1 +/- 0.5"), flint.arb(1), "straddles")])
+
+    monkeypatch.setattr(kept, "WORST", tmp_path)
+    monkeypatch.setattr(falsifiers, "ATTACKS", {"parabola": lambda: replace(PARABOLA, judge=undecided)})
+    assert falsify.main(["--steps", "3", "--restarts", "1"]) == 1
+    shown = capsys.readouterr().out
+    assert shown.count("UNDECIDED: parabola: straddles: error 1.00000, bound 1.00000: undecided at 2048 bits") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("outcome", ["undecided", "vacuous", "not applicable"])
 def test_what_no_enclosure_decides_is_not_kept(outcome):
     attack = replace(PARABOLA, judge=lambda found, factor: [Verdict(outcome, "x")])
     assert falsify.attacked(attack, 0, 10, 1) == {}
+
+
+def test_one_undecided_verdict_among_others_is_enough_not_to_keep():
+    def judged(found: kept.Instance, factor: float) -> Iterator[Verdict]:
+        yield from judge(found, factor)
+        if factor == 1:
+            yield Verdict("undecided", "x")
+
+    left: list[str] = []
+    assert falsify.attacked(replace(PARABOLA, judge=judged), 3, 20, 1, left) == {}
+    assert set(left) == {"x"}
 
 
 def test_the_same_seed_keeps_the_same_bytes_and_only_what_is_better(tmp_path, monkeypatch, capsys):

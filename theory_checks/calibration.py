@@ -22,6 +22,7 @@ from theory_checks import rates
 from theory_checks.calibration_command import RESULTS as RESULTS
 from theory_checks.rates import Constants
 from theory_checks.sweeps import results
+from theory_checks.sweeps.grid import shared_streams
 from theory_checks.sweeps.results import Results
 
 SWEEP = "calibration"
@@ -63,7 +64,8 @@ def fixed(path: Path = RESULTS) -> dict[float, Constants]:
     Raises
     ------
     InputError
-        If there are none, or they do not follow from the file's calibration cells.
+        If there are none, they do not follow from the file's calibration cells, or those share random numbers with
+        held-out cells.
     """
     text = results.noted(path, KEY)
     if text is None:
@@ -71,4 +73,8 @@ def fixed(path: Path = RESULTS) -> dict[float, Constants]:
     held = {float(separation): Constants(**values) for separation, values in json.loads(text).items()}
     if held != calibrated(results.read(path)):
         raise InputError(f"the constants in {str(path)!r} do not follow from its calibration cells")
+    cells = results.done(path)
+    shared = shared_streams((c for c in cells if c.sweep == SWEEP), (c for c in cells if c.sweep != SWEEP))
+    if shared:
+        raise InputError(f"calibration and held-out cells in {str(path)!r} share random numbers: {min(shared)}")
     return held

@@ -124,7 +124,7 @@ def _climb(samples: Array, region: Region, objective: Objective, tilts: Array, o
         expected = population_moments(truth, log_weights, means)
         values = objective(sample_moments(x, truth, log_weights, means), expected, truth, _distance(region, v, u))
         own_values = values.gather(-1, own.expand(sets, -1)[..., None])[..., 0]
-        better = own_values.detach() > best
+        better = ~(own_values.detach() <= best) & ~best.isnan()  # what is not a number is kept
         best = torch.where(better, own_values.detach(), best)
         kept_u = torch.where(better[..., None, None], u.detach(), kept_u)
         kept_v = torch.where(better[..., None], v.detach(), kept_v)

@@ -11,7 +11,7 @@ import argparse
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 from zlib import crc32
 
 import numpy as np
@@ -60,13 +60,22 @@ class Attack:
         return {name: values.numpy().astype(float) for name, values in decoded.items()}
 
     def score(self, raw: Instance) -> float:
-        """Error/bound: in floats if there is a ratio, else the largest that enclosures give; 0 where none applies."""
+        """Error/bound: in floats if there is a ratio, else the largest that enclosures give; 0 where none applies.
+
+        What is not a number counts as infinite: the enclosures are asked about it first.
+        """
         if self.ratio is None:
-            slacks = [v.slack for v in self.judge(self.instance(raw), 1.0) if v.slack is not None]
-            return 1 - min(slacks, default=1.0)
+            verdicts = list(self.judge(self.instance(raw), 1.0))
+            if any(v.outcome == "undecided" for v in verdicts):
+                return inf
+            return max((worth(1 - v.slack) for v in verdicts if v.slack is not None), default=0.0)
         with torch.no_grad():
-            found = float(self.ratio({name: torch.tensor(v) for name, v in self.instance(raw).items()}))
-        return found if isfinite(found) else 0.0
+            return worth(float(self.ratio({name: torch.tensor(v) for name, v in self.instance(raw).items()})))
+
+
+def worth(ratio: float) -> float:
+    """The ratio, infinite where it is not a number."""
+    return ratio if isfinite(ratio) else inf
 
 
 @dataclass(frozen=True)
@@ -80,11 +89,16 @@ class Found:
     violated: str = ""  # the refutation, if there is one
 
 
-def certified(attack: Attack, method: str, instance: Instance) -> Found | None:
-    """The slack of an instance by enclosures, and that the lowered bound is refuted on it; None if undecided."""
+def certified(attack: Attack, method: str, instance: Instance, left: list[str]) -> Found | None:
+    """The slack of an instance by enclosures, and that the lowered bound is refuted on it; None if undecided.
+
+    What is undecided about the bound itself is added to `left`.
+    """
     verdicts = list(attack.judge(instance, 1.0))
+    undecided = [v.instance for v in verdicts if v.outcome == "undecided"]
+    left += undecided
     slacks = [v.slack for v in verdicts if v.slack is not None]
-    if not slacks or any(v.outcome == "undecided" for v in verdicts):
+    if not slacks or undecided:
         return None
     slack = min(slacks)
     exceeds = (1 - slack) * attack.below
@@ -125,8 +139,8 @@ def ascend(attack: Attack, start: Instance, steps: int) -> Instance:
         ratio = attack.ratio(attack.decode(variables))
         if ratio.requires_grad:
             (-ratio).backward()
-        value = float(ratio.detach())
-        if isfinite(value) and value > best_ratio:
+        value = worth(float(ratio.detach()))
+        if value > best_ratio:
             best, best_ratio = {name: v.detach().numpy().copy() for name, v in variables.items()}, value
         for v in variables.values():
             if v.grad is not None:
@@ -182,8 +196,12 @@ def _arrays(attack: Attack, shapes: Shapes) -> dict[str, st.SearchStrategy[np.nd
     return {name: array(name, shape) for name, shape in shapes.items()}
 
 
-def attacked(attack: Attack, seed: int, steps: int, restarts: int) -> dict[str, Found]:
-    """The best certified instance of each method; the same seed finds the same instances."""
+def attacked(attack: Attack, seed: int, steps: int, restarts: int, left: list[str] | None = None) -> dict[str, Found]:
+    """The best certified instance of each method; the same seed finds the same instances.
+
+    What enclosures leave undecided about an instance that a method found is added to `left`.
+    """
+    left = [] if left is None else left
     rng = np.random.default_rng([seed, crc32(attack.bound.encode())])
     steps = max(1, round(steps * attack.effort))
     starts = [*attack.known, *promising(attack, restarts, rng)]
@@ -195,7 +213,7 @@ def attacked(attack: Attack, seed: int, steps: int, restarts: int) -> dict[str, 
     best = {}
     for method, raws in candidates.items():
         ranked = sorted(raws, key=lambda raw: -attack.score(raw))[:3]
-        found = [certified(attack, method, attack.instance(raw)) for raw in ranked]
+        found = [certified(attack, method, attack.instance(raw), left) for raw in ranked]
         sound = [one for one in found if one is not None]
         if sound:
             best[method] = min(sound, key=lambda one: one.slack)
@@ -222,7 +240,7 @@ def content(attack: Attack, found: Found, searched_with: Mapping[str, int]) -> b
 
 
 def run(options: argparse.Namespace) -> int:
-    """Attack as the options of `falsify_command` say; 1 when a bound is violated."""
+    """Attack as the options of `falsify_command` say; 1 when a bound is violated or left undecided."""
     from theory_checks.falsifiers import ATTACKS, SKIPPED
 
     searched_with = {name: getattr(options, name) for name in ("seed", "steps", "restarts")}
@@ -233,10 +251,13 @@ def run(options: argparse.Namespace) -> int:
         if id not in ATTACKS:
             raise InputError(f"{id!r} names no bound of {', '.join(ATTACKS)}")
     violated, lines = [], []
+    left: list[str] = []
     with Progress("bound") as progress:
         for number, id in enumerate(chosen, start=1):
             attack = ATTACKS[id]()
-            found = attacked(attack, **searched_with)
+            open_here: list[str] = []
+            found = attacked(attack, **searched_with, left=open_here)
+            left += [f"{id}: {one}" for one in dict.fromkeys(open_here)]
             line, refutation = _keep(attack, found, searched_with)
             lines.append(line)
             violated += refutation
@@ -247,7 +268,9 @@ def run(options: argparse.Namespace) -> int:
     if not options.ids:
         print("\n" + "\n".join(f"{id} is not attacked: {why}" for id, why in SKIPPED.items()))
     print("\n" + ("\n".join(f"VIOLATED: {one}" for one in violated) or "no bound is violated"))
-    return int(bool(violated))
+    if left:
+        print("\n".join(f"UNDECIDED: {one}" for one in left))
+    return int(bool(violated or left))
 
 
 def _keep(attack: Attack, found: Mapping[str, Found], searched_with: Mapping[str, int]) -> tuple[str, list[str]]:

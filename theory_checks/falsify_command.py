@@ -9,7 +9,7 @@ from constructions.errors import InputError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Attack the bounds; 1 when one is violated, 2 on bad input."""
+    """Attack the bounds; 1 when one is violated or left undecided, 2 on bad input."""
     return run_command(lambda: _run(arguments))
 
 
@@ -20,7 +20,7 @@ def parser() -> Parser:
         description="Search for the largest error/bound: by gradients through the transformer (or coordinate by "
         "coordinate) and by hypothesis. The best instance is certified in balls, and kept in theory_checks/worst if "
         "its slack is smaller than that of the instance kept there; every check replays what is kept.",
-        epilog="Exit code 1 when a bound is violated.",
+        epilog="Exit code 1 when a bound is violated, or left undecided on an instance that was found.",
     )
     p.add_argument("ids", nargs="*", metavar="ID", help="bounds to attack (default: all)")
     p.add_argument("--seed", type=int, default=0, metavar="S", help="seed of all searches (0)")

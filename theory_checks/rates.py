@@ -15,66 +15,79 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import binom
+from scipy.stats import t
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 DELTA = 0.01
-"""δ of the checked bound: a cell may miss it in as many replications as chance allows."""
+"""δ of the checked bounds: a cell may miss its bound in this share of its replications."""
 FALSE_ALARM = 1e-9
-"""Probability, at most, that a cell with failure probability δ is called a failure."""
+"""Probability, at most, that what is true of a cell, or of an exponent, is called refuted."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A measured number, such as an exponent, with the ends of its 95 % interval, 1.96 standard errors away."""
+    """A measured number, such as an exponent, with the ends of its 95 % interval.
+
+    `margin`: a mean of as many normal variables is further off, to one side, with probability FALSE_ALARM.
+    """
 
     value: float
     low: float
     high: float
+    margin: float
 
     @property
     def least(self) -> float:
-        """Below it only with a probability below 1e-6: 4.9 standard errors under the value."""
-        return self.value - 2.5 * (self.value - self.low)
+        """The number itself is below with probability FALSE_ALARM."""
+        return self.value - self.margin
 
     @property
     def most(self) -> float:
-        """Above it only with a probability below 1e-6."""
-        return self.value + 2.5 * (self.high - self.value)
+        """The number itself is above with probability FALSE_ALARM."""
+        return self.value + self.margin
+
+    def __neg__(self) -> Estimate:
+        return Estimate(-self.value, -self.high, -self.low, self.margin)
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
+def slopes(
+    x: Float[np.ndarray, " cells"], errors: Sequence[Float[np.ndarray, " replications"]]
+) -> Float[np.ndarray, " replications"]:
+    """Least-squares slope of log(error) against log x, replication by replication.
+
+    The same replication of several cells may share its random numbers, so that their errors are not independent;
+    different replications are. An error of 0 or less, or none, gives a slope that is not finite.
+    """
+    centred = np.log(x) - np.log(x).mean()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found: np.ndarray = centred @ np.log(np.stack(errors)) / (centred @ centred)
+    return found
+
+
 def exponent(
     x: Float[np.ndarray, " cells"], errors: Sequence[Float[np.ndarray, " replications"]], seed: int = 0
 ) -> Estimate:
-    """Least-squares slope of E log(error) against log x, and its percentile bootstrap over replications.
-
-    Cells count alike, however many replications they have; every cell is resampled by itself. All errors are positive.
-    """
-    rng = np.random.default_rng(seed)
-    centred = np.log(x) - np.log(x).mean()
-    weights = centred / (centred @ centred)
-    logs = [np.log(cell) for cell in errors]
-    drawn = sum(
-        weight * cell[rng.integers(len(cell), size=(RESAMPLES, len(cell)))].mean(axis=1)
-        for weight, cell in zip(weights, logs, strict=True)
-    )
-    return _estimate(sum(weight * cell.mean() for weight, cell in zip(weights, logs, strict=True)), drawn)
+    """The mean slope: that of E log(error) against log x."""
+    return interval(slopes(x, errors), seed)
 
 
 def interval(values: Float[np.ndarray, " replications"], seed: int = 0) -> Estimate:
-    """The mean of the values, and its percentile bootstrap."""
-    drawn = values[np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))]
-    return _estimate(values.mean(), drawn.mean(axis=1))
-
-
-def _estimate(value: float, resampled: Float[np.ndarray, " resamples"]) -> Estimate:
+    """The mean of the values, its percentile bootstrap, and Student's t times its standard error."""
+    number = len(values)
+    drawn = values[np.random.default_rng(seed).integers(number, size=(RESAMPLES, number))].mean(axis=1)
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(resampled, [tail, 1 - tail])
-    return Estimate(float(value), float(low), float(high))
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    error = values.std(ddof=1) / np.sqrt(number)
+    return Estimate(float(values.mean()), float(low), float(high), float(quantile(number) * error))
+
+
+def quantile(number: int) -> float:
+    """Standard errors beyond which the mean of so many normal variables lies, to one side, with FALSE_ALARM."""
+    return float(t.isf(FALSE_ALARM, number - 1))
 
 
 def shape(d: float, k: float, n: float, min_weight: float, delta: float = DELTA) -> float:
@@ -100,8 +113,3 @@ def calibrate(
     """β: EM's largest rate; c: the largest (1 − β)·statistical error/rate; over the calibration rows."""
     beta = float(em_rates.max())
     return Constants(beta, float(((1 - beta) * statistical / rates).max()))
-
-
-def excess_failures(misses: int, replications: int, delta: float = DELTA) -> bool:
-    """Whether so many misses contradict a failure probability of δ: P(Binomial(·, δ) ≥ misses) < FALSE_ALARM."""
-    return bool(misses > 0 and binom.sf(misses - 1, replications, delta) < FALSE_ALARM)

@@ -16,15 +16,17 @@ from tgmm.metrics import align, l2_error
 from tgmm.model import Tgmm
 from tgmm.names import SHIPPED
 from tgmm.tasks import TaskDistribution, Tasks, TaskSet
-from theory_checks.ledger import Verdict, compare, statement
+from theory_checks.ledger import Verdict, statement
+from theory_checks.rate_verdicts import enclosed
 
 Load = Callable[[int], Tgmm]
 
 TASKS = {(8, 5): 400, (8, 4): 400, (8, 3): 600, (2, 5): 600, (2, 4): 800, (2, 3): 1500}
-"""By d and K: as many as make the difference about ten standard errors; fewest first, where broken models are met."""
+"""By d and K, fewest first, where broken models are met. Chosen so that the difference is about ten standard errors,
+after differences had been seen; then confirmed on other tasks (tgmm.md)."""
 SAMPLES = 128
-ERRORS = 5.2
-"""Standard errors: a normal average is further off, to one side, with probability 1e-7."""
+ERRORS = 6.0
+"""Standard errors: a normal average is further off, to one side, with probability 1e-9."""
 
 
 def shipped(dim: int) -> Tgmm:
@@ -88,10 +90,10 @@ def em_errors(dim: int, components: int, seed: int) -> Float[np.ndarray, " B"]:
     figure="tgmm_rq1",
 )
 def tgmm_below_em(rng: np.random.Generator, *, load: Load = shipped) -> Iterator[Verdict]:
-    """For d = 2 and 8, n = 128, K = 3, 4, 5 a shipped model's mean ℓ2-error is below that of EM from N(0, I) starts,
-    with 5.2 standard errors of their difference over the same tasks added.
+    """For d = 2 and 8, n = 128, K = 3, 4, 5 a shipped model's mean ℓ2-error is below that of EM from N(0, I) starts.
 
-    An empirical claim about two trained models and the distributions of tasks that they were trained on.
+    With six standard errors of their difference over the same tasks added; with six taken off it is refuted when still
+    above. An empirical claim about two trained models and the distributions of tasks that they were trained on.
     """
     models = {dim: load(dim) for dim in (2, 8)}
     for dim, components in TASKS:
@@ -99,9 +101,9 @@ def tgmm_below_em(rng: np.random.Generator, *, load: Load = shipped) -> Iterator
         tasks = drawn(dim, components, seed)
         own = l2_error(align(estimate(models[dim], tasks.samples, components), tasks.truth), tasks.truth)
         others = em_errors(dim, components, seed)
-        allowed = ERRORS * (own - others).std(ddof=1) / np.sqrt(len(tasks))
+        allowed = ERRORS * float((own - others).std(ddof=1)) / np.sqrt(len(tasks))
         name = f"d={dim} K={components}: mean of {len(tasks)} tasks"
-        yield compare(float(own.mean() + allowed), float(others.mean()), name)
+        yield enclosed(float(own.mean()) - allowed, float(own.mean()) + allowed, float(others.mean()), name)
 
 
 tgmm_below_em.control("numbers drawn at random", load=untrained)

@@ -20,6 +20,7 @@ from constructions.concentration_bounds import (
 from theory_checks import concentration, rates, uniform_deviations
 from theory_checks.concentration import Moments, step_errors, truth_errors
 from theory_checks.ledger import Verdict, compare, require, statement
+from theory_checks.rate_verdicts import near
 from theory_checks.test_lemma_f2 import Law, Rate, held_out, kd_rate, reproduced, same_law
 from theory_checks.uniform_deviations import Cell, calibrate, mixture
 
@@ -230,8 +231,7 @@ def theorem_f4_weight(
     first, held = results.part("calibration", "step"), results.part("weight", "step")
     yield reproduced(first[int(rng.integers(len(first)))], results.seed)
     measured = rates.exponent(np.array([m.cell.least for m in held]), [m.values for m in held])
-    near = power - 0.25 <= measured.low and measured.high <= power + 0.25
-    yield require(near, f"exponent of pi_min {measured}")
+    yield near(measured, power, "exponent of pi_min", margin=0.25)
     own = explicit_exponent(bound)
     yield require(abs(own - power) <= 0.1, f"exponent of pi_min in the explicit bound at n = 2^30: {own:.3f}")
     constant = calibrate(first, rate)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import inf, log, sqrt
+from math import inf, isnan, log, sqrt
 
 import numpy as np
 import torch
@@ -32,11 +32,11 @@ COLUMNS: dict[str, type] = {
     "statistical": float,  # D(fixed point of EM on the samples, truth)
     "optimisation": float,  # D(L exact EM steps, fixed point)
     "approximation": float,  # D(transformer after L steps, L exact EM steps)
-    "step_error": float,  # of a mean in one step, where error/bound is largest ...
+    "step_error": float,  # of a mean in one step, where error/bound is largest; NaN: it is not a number, or judged is 0
     "step_bound": float,  # ... and its bound of section 5, with its rounding allowance; NaN: no step applies
     "diameter": float,  # of the samples: a bound from there on is vacuous
     "judged": int,  # steps to which the bound applies
-    "violations": int,  # steps in which a component's mean is off by more than its bound
+    "violations": int,  # steps in which a component's mean is off by more than its bound, or by no number
     "em_rate": float,  # ratio of the last two changes on EM's way to its fixed point; NaN: it needed fewer than two
     "em_steps": int,  # exact EM steps until nothing changes
     "em_change": float,  # D of the last of them: above FIXED, EM has not converged
@@ -89,7 +89,7 @@ def draw(cell: Cell, replications: range) -> Tasks:
     truth, start, samples = [], [], []
     kept = cell.n // cell.K * cell.K
     for replication in replications:
-        rng = np.random.default_rng([cell.seed, replication, cell.d, cell.K])
+        rng = np.random.default_rng(cell.stream(replication))
         means = random_mixture(cell.d, cell.K, cell.separation, rng).means
         weights = np.full(cell.K, (1 - cell.min_weight) / max(1, cell.K - 1))
         weights[0] = cell.min_weight
@@ -201,11 +201,12 @@ class Judged:
             for a, dtype in ((sizes, self.em.dtype), (None, torch.float64))
         )
         limits = np.array([bounds.m_step(sizes, diameter, float(w), logit_error) for w in estimate.weights]) + rounding
-        worst = int((errors / limits).argmax())
-        if not errors[worst] * self.bound[r] <= self.error[r] * limits[worst]:  # also the first: NaN
-            self.error[r], self.bound[r] = errors[worst], limits[worst]
+        worst = int((errors / limits).argmax())  # what is not a number comes first, and stays
+        error, limit = float(errors[worst]), float(limits[worst])
+        if self.count[r] == 0 or error * self.bound[r] > self.error[r] * limit or isnan(error / limit):
+            self.error[r], self.bound[r] = error, limit
         self.count[r] += 1
-        self.violations[r] += int((errors > limits).any())
+        self.violations[r] += int(not (errors <= limits).all())
 
 
 def fixed_point(

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from itertools import product
 from math import prod
@@ -87,6 +87,20 @@ class Cell:
     def cost(self) -> float:
         """A guess at its work: n K d L·replications, with one step where L is 0."""
         return float(self.n) * self.K * self.d * max(1, self.L) * self.replications
+
+    def stream(self, replication: int) -> tuple[int, ...]:
+        """The key of a replication's random numbers: cells that differ otherwise share them."""
+        return self.seed, replication, self.d, self.K
+
+    @property
+    def streams(self) -> set[tuple[int, ...]]:
+        """The keys of all its replications."""
+        return {self.stream(replication) for replication in range(self.replications)}
+
+
+def shared_streams(cells: Iterable[Cell], others: Iterable[Cell]) -> set[tuple[int, ...]]:
+    """Keys of random numbers that some of the cells have in common with some of the others."""
+    return {key for cell in cells for key in cell.streams} & {key for cell in others for key in cell.streams}
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,15 @@ def noted(path: Path, key: str) -> str | None:
     return None if found is None else str(found[0])
 
 
+def begun(path: Path, sweep: str) -> str | None:
+    """When the first run began that measured a cell of a sweep (UTC); None if the file holds none."""
+    with _reading(path) as connection:
+        (found,) = connection.execute(
+            "SELECT MIN(began) FROM runs JOIN cells USING (run) WHERE cells.sweep = ?", (sweep,)
+        ).fetchone()
+    return None if found is None else str(found)
+
+
 def note(path: Path, key: str, text: str) -> None:
     """Write a text under a key, once: a second time is an InputError."""
     with _told(path, "written"), closing(_connected(path, 0.0)) as connection, connection:
