@@ -28,6 +28,7 @@ seed = 0
 replications = 3
 [[sweep]]
 name = "calibration"
+seed = 1
 [[sweep]]
 name = "held-out"
 n = 59
@@ -64,6 +65,15 @@ def test_constants_are_fixed_before_held_out_cells_are_run(measured, capsys):
     assert found[7.0].beta == beta
     ratios = [s / shape for s, shape in zip(part["statistical"], shapes, strict=True)]
     assert found[7.0].c == pytest.approx((1 - beta) * max(ratios), rel=1e-12, abs=0)
+
+
+def test_constants_and_held_out_cells_share_no_random_numbers(measured, capsys):
+    path, arguments = measured
+    assert calibration.main(["--results", str(path)]) == 0
+    Path(arguments[0]).write_text(GRID.replace("n = 59", "n = 59\nseed = 1"))
+    assert sweep(arguments) == 0
+    with pytest.raises(InputError, match=r"share random numbers: \(1, 0, 1, 2\)"):
+        calibration.fixed(path)
 
 
 def test_it_is_too_late_when_other_cells_are_there(measured, capsys):

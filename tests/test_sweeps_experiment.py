@@ -9,7 +9,9 @@ import pytest
 
 from constructions.algorithms.em import em, em_step
 from constructions.em_run import run
-from theory_checks.sweeps import experiment
+from theory_checks import calibration
+from theory_checks.confirmation import FRESH, GRID
+from theory_checks.sweeps import experiment, grid
 from theory_checks.sweeps.grid import Cell
 
 CELL = Cell("x", 2, 3, 101, 5, 4.0, 0.2, "floor", 0.1, "float64", 7, 3)
@@ -107,6 +109,59 @@ def test_the_class_holds_what_the_cell_can_draw():
     largest = max(np.linalg.norm(t.means, axis=1).max() for t in experiment.draw(cell, range(2)).truth)
     excess = (limits.radius - 1.001 * largest) / np.sqrt(3) - 1
     assert cell.n * np.exp(-3 * excess**2 / 2) == pytest.approx(1e-12, rel=1e-6, abs=0)
+
+
+@pytest.mark.parametrize("part", ["estimate", "bound"])
+@pytest.mark.parametrize("step", [1, 3, CELL.L])
+def test_what_is_no_number_is_a_violation_and_stays(step, part, monkeypatch):
+    """Whether it is the transformer's mean or its bound, and also when later steps are fine."""
+    pool, m_step, calls = experiment.pool, experiment.bounds.m_step, {"pool": 0, "m_step": 0}
+    of_a_step = {"pool": CELL.replications, "m_step": CELL.replications * CELL.K}
+
+    def broken(name: str) -> bool:
+        calls[name] += 1
+        return (calls[name] - 1) // of_a_step[name] == step - 1
+
+    def pooled(*parts):
+        found = pool(*parts)
+        return replace(found, means=np.nan * found.means) if broken("pool") and part == "estimate" else found
+
+    def bounded(*at):
+        return np.nan if broken("m_step") and part == "bound" else m_step(*at)
+
+    monkeypatch.setattr(experiment, "pool", pooled)
+    monkeypatch.setattr(experiment.bounds, "m_step", bounded)
+    rows = experiment.measure(CELL)
+    assert calls["pool"] == CELL.replications * CELL.L
+    for row in rows:
+        assert row["judged"] >= step
+        assert row["violations"] == 1
+        assert np.isnan(row["step_error"] / row["step_bound"])
+
+
+def test_cells_share_random_numbers_where_their_keys_say_so(monkeypatch):
+    """What draws is keyed by `stream`, and nothing else is drawn from."""
+    keys = []
+    generator = np.random.default_rng
+    monkeypatch.setattr(np.random, "default_rng", lambda key: keys.append(key) or generator(key))
+    experiment.draw(CELL, range(3))
+    assert keys == [CELL.stream(r) for r in range(3)]
+    assert set(keys) == CELL.streams
+    assert len(CELL.streams) == 3
+    other = replace(CELL, seed=8)
+    assert not grid.shared_streams([CELL], [other])
+    assert grid.shared_streams([CELL, other], [replace(other, n=53, replications=2)]) == {(8, 0, 2, 3), (8, 1, 2, 3)}
+
+
+def test_the_grid_s_streams_are_apart():
+    """Calibration, what is held out, and each sweep of the plan draw data that no other of them sees."""
+    cells = grid.load(GRID).cells
+    apart = {name: [cell for cell in cells if cell.sweep == name] for name in (calibration.SWEEP, *FRESH.values())}
+    apart["held out"] = [cell for cell in cells if cell.sweep not in apart]
+    assert all(apart.values())
+    for name, group in apart.items():
+        for other, others in apart.items():
+            assert name == other or not grid.shared_streams(group, others), (name, other)
 
 
 def test_steps_that_leave_the_class_are_not_judged(monkeypatch):

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import Outcome, in_process
 
 from constructions.errors import InputError
@@ -51,6 +53,42 @@ def test_no_held_out_cell_is_a_calibration_cell():
     assert max(c.count for c in calibration()) < 2048 or {c.quantity for c in calibration() if c.count >= 2048} == {
         "step"
     }
+
+
+def test_calibration_and_held_out_cells_share_no_random_numbers(monkeypatch):
+    """What is drawn from is keyed by `stream`; the deviations of w_k and of w_k(X − μ_k*) are of the same data."""
+    keys = []
+    generator = np.random.default_rng
+    monkeypatch.setattr(np.random, "default_rng", lambda key: keys.append(key) or generator(key))
+    first = Cell("calibration", "w", 2, 1, 13, 4.0, 0.5)
+    measure(first, 7, 2)
+    assert keys == [uniform_deviations.stream(first, 7)]
+    streams = [{tuple(uniform_deviations.stream(c, 1)) for c in cells} for cells in (calibration(), held_out())]
+    assert all(streams)
+    assert not streams[0] & streams[1]
+    moment = dataclasses.replace(first, quantity="moment")
+    assert uniform_deviations.stream(moment, 7) == keys[0] != uniform_deviations.stream(first, 8)
+
+
+def test_the_first_replications_are_those_of_all(rng):
+    cell = Cell("n", "moment", 2, 2, 31, 4.0, 0.5)
+    assert measure(cell, 5, 7, 3) == pytest.approx(measure(cell, 5, 7)[:3], rel=1e-9)
+
+
+def test_what_is_no_number_is_found(monkeypatch):
+    """An average that is no number at one of the points of a climb is the supremum that is found."""
+    objective, seen = uniform_deviations.OBJECTIVES["w"], []
+
+    def broken(empirical, population, truth, distance):
+        values = objective(empirical, population, truth, distance)
+        far = (distance > 0.2)[..., None].expand(values.shape)
+        seen.append(bool(far.any()) and not bool(far.all()))
+        return torch.where(far, torch.nan, values)
+
+    monkeypatch.setitem(uniform_deviations.OBJECTIVES, "w", broken)
+    found = measure(Cell("n", "w", 2, 1, 31, 4.0, 0.5), 5, 3)
+    assert any(seen)  # near points have numbers, far ones have not
+    assert np.isnan(found).all()
 
 
 def test_the_stored_results_are_the_grid_and_their_constants(rng):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import nan
 
 import numpy as np
 from jaxtyping import Float
@@ -76,8 +77,13 @@ def exponent(
 
 
 def interval(values: Float[np.ndarray, " replications"], seed: int = 0) -> Estimate:
-    """The mean of the values, its percentile bootstrap, and Student's t times its standard error."""
+    """The mean of the values, its percentile bootstrap, and Student's t times its standard error.
+
+    All of them NaN if one of the values is not finite.
+    """
     number = len(values)
+    if not np.isfinite(values).all():
+        return Estimate(nan, nan, nan, nan)
     drawn = values[np.random.default_rng(seed).integers(number, size=(RESAMPLES, number))].mean(axis=1)
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
