@@ -14,6 +14,8 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("theory_checks.falsify",),
     ("theory_checks.sweeps",),
     ("theory_checks.calibration",),
+    ("theory_checks.confirmation",),
+    ("theory_checks.explicit_radii",),
     ("theory_checks.phase_diagram",),
     ("theory_checks.precision_map",),
     ("theory_checks.uniform_deviations",),

@@ -69,7 +69,7 @@ def test_constants_are_fixed_before_held_out_cells_are_run(measured, capsys):
 
 def test_constants_and_held_out_cells_share_no_random_numbers(measured, capsys):
     path, arguments = measured
-    assert calibration.main(["--results", str(path)]) == 0
+    assert calibration_command.main(["--results", str(path)]) == 0
     Path(arguments[0]).write_text(GRID.replace("n = 59", "n = 59\nseed = 1"))
     assert sweep(arguments) == 0
     with pytest.raises(InputError, match=r"share random numbers: \(1, 0, 1, 2\)"):

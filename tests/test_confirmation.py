@@ -12,7 +12,7 @@ from conftest import in_process
 from scipy.stats import norm
 
 from constructions.errors import InputError
-from theory_checks import confirmation, rates
+from theory_checks import confirmation, confirmation_command, rates
 from theory_checks.confirmation import FRESH, KEY
 from theory_checks.sweeps import results
 from theory_checks.sweeps.__main__ import main as sweep
@@ -64,7 +64,7 @@ def looked_at(tmp_path: Path, capfd, monkeypatch) -> tuple[Path, Path]:
 
 @pytest.fixture
 def command(capfd):
-    return in_process(confirmation.main, capfd)
+    return in_process(confirmation_command.main, capfd)
 
 
 def test_the_plan_comes_first_and_is_shown_with_its_outcome(looked_at, command, capfd):

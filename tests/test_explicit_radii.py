@@ -8,6 +8,7 @@ import pytest
 
 from constructions.em_class import TaskClass, split_tolerance
 from constructions.relu_networks import chord_slope
+from theory_checks import explicit_radii, explicit_radii_command
 from theory_checks import test_theorem_f1_explicit as explicit
 
 CASE = explicit.Case(32, 3, 2, 1009, 0.3)
@@ -65,3 +66,35 @@ def test_starts_are_as_far_as_a1_allows():
         assert (off < reach).all()
         assert start.weights.sum() == pytest.approx(1, rel=1e-12, abs=0)
         assert np.abs(start.weights / truth.weights - 1).max() == pytest.approx(0.4995, rel=1e-12, abs=0)
+
+
+@pytest.mark.parametrize(
+    ("vacuous", "least"),
+    [((), 2**8), ((8, 9, 10), 2**11), ((8, 13), 2**14), ((23,), 2**24), ((24,), None), (range(8, 25), None)],
+)
+def test_the_least_n_is_the_one_from_which_on_the_bound_says_something(vacuous, least, monkeypatch):
+    def plateau(constant, dim, components, count):
+        assert (constant, dim, components) == (16.0, 3, 5)
+        return None if count in [2**power for power in vacuous] else 0.1
+
+    monkeypatch.setattr(explicit_radii, "plateau", plateau)
+    assert explicit_radii.samples_from(16.0, 3, 5) == least
+
+
+def test_at_c_8_some_thousands_of_samples_say_nothing():
+    assert explicit_radii.plateau(8.0, 1, 2, 2**13) < explicit.HALF
+    for dim, components in explicit_radii.SIZES:
+        assert explicit_radii.plateau(8.0, dim, components, 2**12) is None
+    assert explicit_radii.plateau(8.0, 10, 10, 2**16) is None
+
+
+def test_the_table_has_a_line_for_every_size(monkeypatch, capsys):
+    monkeypatch.setattr(explicit_radii, "samples_from", lambda c, d, k: None if c == 4 else 1000 * d + k)
+    assert explicit_radii_command.main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert (
+        lines[0] == "least n, a power of two up to 2^24, from which on the bound is below 0.5; equal weights, eps 0.05"
+    )
+    assert [line.split() for line in lines[2:]] == [
+        [str(d), str(k), "none", *[str(1000 * d + k)] * 4] for d, k in explicit_radii.SIZES
+    ]

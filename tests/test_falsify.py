@@ -115,7 +115,7 @@ def test_what_is_left_undecided_is_told(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(kept, "WORST", tmp_path)
     monkeypatch.setattr(falsifiers, "ATTACKS", {"parabola": lambda: replace(PARABOLA, judge=undecided)})
-    assert falsify.main(["--steps", "3", "--restarts", "1"]) == 1
+    assert falsify_command.main(["--steps", "3", "--restarts", "1"]) == 1
     shown = capsys.readouterr().out
     assert shown.count("UNDECIDED: parabola: straddles: error 1.00000, bound 1.00000: undecided at 2048 bits") == 1
     assert list(tmp_path.iterdir()) == []

@@ -7,8 +7,12 @@ cells was measured, on seeds of their own; whoever reads them checks that.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before what --help does not need is loaded
+    from theory_checks.confirmation_command import main
+
+    raise SystemExit(main())
+
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -19,14 +23,14 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
-from constructions.command_line import Parser, run_command
 from constructions.errors import InputError
-from theory_checks import calibration, rate_verdicts, rates
+from theory_checks import rate_verdicts, rates
+from theory_checks.calibration_command import RESULTS
+from theory_checks.confirmation_command import GRID as GRID
 from theory_checks.sweeps import results
 from theory_checks.sweeps.grid import Cell, load, shared_streams
 from theory_checks.sweeps.results import Results
 
-GRID = calibration.RESULTS.with_name("sweep.toml")
 KEY = "plan of the power of pi_min"
 FRESH = {3.0: "min_weight_fresh_3", 4.0: "min_weight_fresh_4", 8.0: "min_weight_fresh_8"}
 """Separation -> the sweep that decides about it."""
@@ -91,7 +95,7 @@ def drafted(found: Results, cells: Sequence[Cell], now: str) -> Plan:
     return Plan(now, RULE, LIMIT, rate_verdicts.MARGIN, rates.FALSE_ALARM, power, held)
 
 
-def planned(path: Path = calibration.RESULTS) -> Plan:
+def planned(path: Path = RESULTS) -> Plan:
     """The plan that the file holds.
 
     Raises
@@ -132,36 +136,14 @@ def information_bound_from(separation: float) -> float:
     return g / (1 + g)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the plan, or show it and what came of it; 2 on bad input."""
-    return run_command(lambda: _run(arguments))
-
-
-def _run(arguments: Sequence[str] | None) -> int:
-    parser = Parser(
-        prog="python -m theory_checks.confirmation",
-        description="How row theorem-f1-min-weight is decided on fresh data. While the results file holds no plan: "
-        "write it there, before the cells that it is about are measured. Afterwards: show it, what was seen before it, "
-        "and what came of it.",
-    )
-    parser.add_argument(
-        "--results",
-        type=Path,
-        default=calibration.RESULTS,
-        metavar="FILE.sqlite",
-        help="the results file (default: figures/sweep.sqlite)",
-    )
-    parser.add_argument(
-        "--grid", type=Path, default=GRID, metavar="GRID.toml", help="where its cells are (default: figures/sweep.toml)"
-    )
-    options = parser.parse_args(arguments)
-    path = options.results
+def run(path: Path, grid: Path) -> int:
+    """Write the plan into a results file, unless it is there, and show it with what came of it."""
     found = results.read(path)
     if results.noted(path, KEY) is None:
         if any(cell.sweep in FRESH.values() for cell in results.done(path)):
             raise InputError(f"{str(path)!r} holds cells of the plan already; it is written before they are measured")
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        plan = drafted(found, load(options.grid).only(tuple(FRESH.values())), now)
+        plan = drafted(found, load(grid).only(tuple(FRESH.values())), now)
         results.note(path, KEY, json.dumps(asdict(plan)))
     print("\n".join(shown(planned(path), found)))
     return 0
@@ -192,7 +174,3 @@ def _line(rows: np.ndarray, plan: Plan) -> str:
     above = "yes" if seen.low > plan.limit else "no"
     name, apart = rows["sweep"][0], float(rows["separation"][0])
     return f"{name:20s} {apart:2.0f} {weights:5d} {len(rows) // weights:5d}  {seen!s:22s}   {above:14s}   {outcome}"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+if __name__ == "__main__":  # before what --help does not need is loaded
+    from theory_checks.explicit_radii_command import main
+
+    raise SystemExit(main())
+
+from collections.abc import Iterator
 
 import numpy as np
 
-from constructions.command_line import Parser, run_command
 from constructions.em_class import split_tolerance
 from theory_checks.test_theorem_f1_explicit import HALF, Case, mixture, radii, task_class
 
@@ -36,26 +39,10 @@ def samples_from(constant: float, dim: int, components: int) -> int | None:
     return least
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table; 2 on bad input."""
-    return run_command(lambda: _run(arguments))
-
-
-def _run(arguments: Sequence[str] | None) -> int:
-    Parser(
-        prog="python -m theory_checks.explicit_radii",
-        description="For mixtures of equal weights, by the constant C of (A1): the least number of samples, a power of "
-        f"two, from which on the bound of row theorem-f1-explicit is below {HALF:g}, so not vacuous.",
-    ).parse_args(arguments)
-    print(
-        f"least n, a power of two up to 2^{MOST}, from which on the bound is below {HALF:g}; equal weights, eps = 0.05"
-    )
-    print(f"{'d':>3s} {'K':>3s}" + "".join(f"{f'C = {constant:g}':>10s}" for constant in CONSTANTS))
+def table() -> Iterator[str]:
+    """The least number of samples for each size and C, line by line."""
+    yield f"least n, a power of two up to 2^{MOST}, from which on the bound is below {HALF:g}; equal weights, eps 0.05"
+    yield f"{'d':>3s} {'K':>3s}" + "".join(f"{f'C = {constant:g}':>10s}" for constant in CONSTANTS)
     for dim, components in SIZES:
         found = [samples_from(constant, dim, components) for constant in CONSTANTS]
-        print(f"{dim:3d} {components:3d}" + "".join(f"{'none' if n is None else n:>10}" for n in found), flush=True)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        yield f"{dim:3d} {components:3d}" + "".join(f"{'none' if n is None else n:>10}" for n in found)
