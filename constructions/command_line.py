@@ -5,40 +5,89 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
-import tempfile
+import textwrap
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
-from constructions.errors import InputError
+from constructions import process
+from constructions.errors import InputError, meant
+from constructions.files import require_writable as require_writable
+from constructions.files import write_all as write_all
+
+EXITS = {
+    process.BAD_INPUT: "bad input, or an output that cannot be written",
+    process.FAULT: "a fault of this program",
+    process.INTERRUPTED: "interrupted (Ctrl-C)",
+}
+OPTION = re.compile(r"--?[^\W\d][\w-]*")
+"""What looks like the name of an option, and not like a negative number."""
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are InputErrors."""
+    """An argument parser whose complaints are InputErrors, and whose --help lists the exit codes.
+
+    `failure` says what exit code 1 means, where a command has it. No value may be empty.
+    """
+
+    def __init__(self, *arguments: Any, failure: str | None = None, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.exits = {0: "done"} | ({1: failure} if failure else {}) | EXITS
+        self.register("type", None, lambda text: _given(text))
+        self.register("type", Path, lambda text: Path(_given(text)))
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage."""
         raise InputError(f"{message} (--help lists the options)")
 
+    def format_help(self) -> str:
+        """The usual text, and the exit codes."""
+        said = "exit code: " + "; ".join(f"{code} {what}" for code, what in self.exits.items())
+        lines = textwrap.wrap(said, self._get_formatter()._width, break_on_hyphens=False)
+        return super().format_help() + "\n" + "\n".join(lines) + "\n"
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """The usual, but an option that is mistyped is told before one that is missing for that reason."""
+        given = sys.argv[1:] if args is None else list(args)
+        known = self._option_string_actions
+        for word in given[: given.index("--")] if "--" in given else given:
+            name = word.split("=", 1)[0]
+            if OPTION.fullmatch(name) and " " not in word and not any(option.startswith(name) for option in known):
+                self.error(f"there is no option {name!r}{meant(name, known)}")
+        return super().parse_known_args(given, namespace)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            known = [str(choice) for choice in action.choices]
+            raise argparse.ArgumentError(
+                action, f"there is no {value!r}{meant(str(value), known)} (choose from {', '.join(known)})"
+            )
+
+
+def _given(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
+
 
 def run_command(body: Callable[[], int]) -> int:
-    """The body's exit code, or 2 and one sentence on standard error for bad input."""
+    """The body's exit code, or 2 and one sentence on standard error for bad input; 130 for Ctrl-C."""
     try:
         return body()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return process.BAD_INPUT
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "tried to allocate" not in str(error).lower():  # as torch says it
             raise
         print("error: this run needs more memory than there is; use fewer samples or a smaller class", file=sys.stderr)
-        return 2
+        return process.BAD_INPUT
     except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
-        return 130
+        return process.interrupted()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -46,7 +95,7 @@ def run_command(body: Callable[[], int]) -> int:
         if error.filename is None:
             raise
         print(f"error: {str(error.filename)!r} cannot be used: {error.strerror}", file=sys.stderr)
-        return 2
+        return process.BAD_INPUT
 
 
 class Progress:
@@ -85,23 +134,12 @@ class Progress:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def require_writable(path: Path) -> None:
-    """Refuse, before any work, a file that cannot be written: its directory is missing or closed, or it is one."""
-    parent = path.absolute().parent
-    if path.is_dir():
-        raise InputError(f"{str(path)!r} cannot be written: it is a directory")
-    if not parent.is_dir():
-        raise InputError(f"{str(path)!r} cannot be written: there is no directory {str(parent)!r}")
-    if not os.access(parent, os.W_OK):
-        raise InputError(f"{str(path)!r} cannot be written: the directory {str(parent)!r} is not writable")
-
-
 def add_json_option(parser: Parser, what: str) -> None:
     """`--json PATH|-`, whose path is known to be writable as soon as it is parsed."""
 
     def destination(text: str) -> str:
         try:
-            if text != "-":
+            if _given(text) != "-":
                 require_writable(Path(text))
         except InputError as error:  # a ValueError, of which argparse would not tell the reason
             raise argparse.ArgumentTypeError(str(error)) from error
@@ -124,23 +162,3 @@ def answer(content: Any, text: str, destination: str | None) -> None:
     if destination is not None:
         write_all({Path(destination): encoded.encode()})
     print(text)
-
-
-def write_all(files: Mapping[Path, bytes]) -> None:
-    """Write every file beside its destination, then move all into place: none is ever half written."""
-    staged: list[tuple[str, Path]] = []
-    try:
-        for path, content in files.items():
-            path.parent.mkdir(exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-            staged.append((name, path))
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.chmod(name, 0o644)
-        for name, path in staged:
-            os.replace(name, path)
-    except OSError as error:
-        raise InputError(f"{str(error.filename or 'the output')!r} cannot be written: {error.strerror}") from error
-    finally:
-        for name, _ in staged:
-            Path(name).unlink(missing_ok=True)

@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     if options.layers < 2 or options.layers % 2:
         raise InputError(f"--layers is {options.layers}; it must be even and positive, two layers for each EM step")
-    outputs.require(options)
+    outputs.require(options, "em_transformer")
     _demonstrate(options)
     return 0
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import platform
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -15,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from constructions.command_line import Parser, require_writable, write_all
+from constructions.command_line import Parser
 from constructions.errors import InputError
+from constructions.files import require_writable, takes_stream, write_all
 
 Claimed = tuple[list[dict[str, Any]], dict[str, np.ndarray]]
 """Entries of claims.json, and the arrays that they name by file."""
@@ -55,6 +57,9 @@ def add_options(parser: Parser, figure: str) -> None:
         "`python -m theory_checks verify DIR` checks them",
     )
     parser.add_argument(
+        "--force", action="store_true", help="export into a directory that holds other files, or another construction"
+    )
+    parser.add_argument(
         "--json",
         metavar="PATH|-",
         help="write the result as JSON (-: to standard output, and nothing else there)",
@@ -62,8 +67,10 @@ def add_options(parser: Parser, figure: str) -> None:
     parser.add_argument("--figure", type=Path, metavar="PATH.png", help=figure)
 
 
-def require(options: argparse.Namespace) -> None:
+def require(options: argparse.Namespace, construction: str) -> None:
     """Refuse, before any work, a seed, a number of layers, a precision, or an output path that will not do.
+
+    `construction` is what the command builds, such as em_transformer; an export of another one is left as it is.
 
     A number format that is left open becomes float64, or the balls of --precision.
     """
@@ -81,17 +88,45 @@ def require(options: argparse.Namespace) -> None:
     paths = [Path(options.json)] if options.json not in (None, "-") else []
     paths += [options.figure] if options.figure is not None else []
     exported = [options.export / name for name in EXPORTED + ARRAYS] if options.export is not None else []
-    once: set[Path] = set()
-    for path in paths + exported:
-        if path.absolute() in once:
-            raise InputError(f"{str(path)!r} would be written twice by --json, --figure and --export; they must differ")
-        once.add(path.absolute())
     if options.export is not None and options.export.exists() and not options.export.is_dir():
         raise InputError(f"--export is {str(options.export)!r}, which is not a directory")
+    once: set[str] = set()
+    for path in paths + exported:
+        if not takes_stream(path) and os.path.realpath(path) in once:
+            raise InputError(f"{str(path)!r} would be written twice by --json, --figure and --export; they must differ")
+        once.add(os.path.realpath(path))
+    if options.force and options.export is None:
+        raise InputError("--force is about the directory of --export, which is missing")
     if options.export is not None:
         paths += exported if options.export.is_dir() else [options.export]
     for path in paths:
         require_writable(path)
+    if options.export is not None and options.export.is_dir() and not options.force:
+        _require_own(options.export, construction)
+
+
+def _require_own(folder: Path, construction: str) -> None:
+    """Refuse a directory that holds anything but an earlier export of the same construction."""
+    names = sorted(os.listdir(folder))
+    foreign = [name for name in names if name not in EXPORTED + ARRAYS]
+    found = _exported_construction(folder / EXPORTED[0]) if not foreign else None
+    if names and found != construction:
+        held = repr((foreign or names)[0]) if found is None else f"an export of {found}"
+        raise InputError(
+            f"--export is {str(folder)!r}, which holds {held}; choose a new directory, or --force to write into it"
+        )
+
+
+def _exported_construction(path: Path) -> str | None:
+    """What a weights file says that it was built as, without its form; None if it says nothing."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            entry = json.loads((file.metadata() or {})["construction"])
+            return str(entry["name"]).split("/")[0]
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError):
+        return None
 
 
 def _require_precision(options: argparse.Namespace) -> None:
@@ -127,6 +162,7 @@ def write(
     `claimed` are the claims and the arrays that they name.
     """
     files: dict[Path, bytes] = {}
+    stale: list[Path] = []
     if options.figure is not None:
         files[options.figure] = draw()
     if options.export is not None:
@@ -143,16 +179,20 @@ def write(
         )
         files |= {options.export / name: part for name, part in zip(EXPORTED, contents, strict=True)}
         files |= {options.export / name: npy(array.astype(stored)) for name, array in arrays.items()}
-    write_result(options, content, files)
+        stale = [options.export / name for name in ARRAYS if name not in arrays]
+    write_result(options, content, files, stale)
 
 
 def write_result(
-    options: argparse.Namespace, content: dict[str, Any], others: Mapping[Path, bytes] = MappingProxyType({})
+    options: argparse.Namespace,
+    content: dict[str, Any],
+    others: Mapping[Path, bytes] = MappingProxyType({}),
+    stale: Iterable[Path] = (),
 ) -> None:
-    """The result as --json asks for it, and other files: all of them or none."""
+    """The result as --json asks for it, and other files: all of them or none. Those of an earlier run go."""
     text = _encoded(content)
     written = {} if options.json in (None, "-") else {Path(options.json): text.encode()}
-    write_all(written | dict(others))
+    write_all(written | dict(others), stale)
     if options.json == "-":
         sys.stdout.write(text)
 

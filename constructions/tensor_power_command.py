@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     _require_consistent(options)
-    outputs.require(options)
+    outputs.require(options, "tensor_power_transformer")
     from constructions.tensor_power_demo import demonstrate  # with torch and all that --help does without
 
     demonstrate(options)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from constructions.command_line import Parser, Progress, require_writable, run_command, write_all
+from constructions.command_line import Parser, Progress, run_command
 from constructions.errors import InputError
 
 
@@ -87,47 +87,3 @@ def test_time_left_by_the_share_of_the_work(capsys):
             progress.began -= 30
             progress(1, 4, *share)
         assert capsys.readouterr().err == f"cell 1 of 4, about {left} s left\n"
-
-
-def test_destinations_are_checked_before_any_work(tmp_path):
-    require_writable(tmp_path / "new.json")
-    with pytest.raises(InputError, match="is a directory"):
-        require_writable(tmp_path)
-    with pytest.raises(InputError, match="there is no directory"):
-        require_writable(tmp_path / "absent" / "new")
-    (tmp_path / "plain").write_text("")
-    with pytest.raises(InputError, match="there is no directory"):
-        require_writable(tmp_path / "plain" / "new")
-
-
-def contents(directory: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
-
-
-def test_all_files_are_written(tmp_path):
-    (tmp_path / "a").write_bytes(b"old and longer")
-    write_all({tmp_path / "a": b"1", tmp_path / "d" / "b": b"2", tmp_path / "d" / "c": b""})
-    assert contents(tmp_path) == {"a": b"1", "d/b": b"2", "d/c": b""}
-    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o644
-
-
-@pytest.mark.parametrize("order", [1, -1])
-def test_if_one_file_cannot_be_written_none_is(order, tmp_path):
-    (tmp_path / "a").write_bytes(b"old")
-    files = {tmp_path / "a": b"new", tmp_path / "absent" / "deeper" / "b": b"new"}
-    with pytest.raises(InputError, match=r"absent.*cannot be written"):
-        write_all(dict(list(files.items())[::order]))
-    assert contents(tmp_path) == {"a": b"old"}
-
-
-def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
-    """The disk is full half-way: the content is cut, the destination is not."""
-
-    def full(path: str, mode: int) -> None:
-        raise OSError(28, "No space left on device", path)
-
-    (tmp_path / "a").write_bytes(b"old")
-    monkeypatch.setattr("constructions.command_line.os.chmod", full)
-    with pytest.raises(InputError, match="No space left on device"):
-        write_all({tmp_path / "a": b"new"})
-    assert contents(tmp_path) == {"a": b"old"}

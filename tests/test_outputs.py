@@ -15,7 +15,7 @@ from constructions.dtypes import DTYPES
 from constructions.errors import InputError
 from constructions.tensor_power_transformer import build
 
-NOTHING = {"layers": 4, "seed": 0, "figure": None, "json": None, "export": None, "dtype": "float64"}
+NOTHING = {"layers": 4, "seed": 0, "figure": None, "json": None, "export": None, "force": False, "dtype": "float64"}
 NOTHING |= {"execution": "structured", "plan": False, "precision": None}
 
 
@@ -28,10 +28,12 @@ def test_every_command_has_the_same_options():
     outputs.add_options(parser, "draw it")
     defaults = parser.parse_args([])
     execution = {"execution": "structured", "plan": False, "precision": None}
-    assert vars(defaults) == {"dtype": None, "export": None, "json": None, "figure": None, **execution}
-    given = parser.parse_args(["--dtype", "bfloat16", "--export", "d", "--json", "-", "--figure", "f.png", "--plan"])
-    execution = {"execution": "structured", "plan": True, "precision": None}
-    assert vars(given) == {"dtype": "bfloat16", "export": Path("d"), "json": "-", "figure": Path("f.png"), **execution}
+    assert vars(defaults) == {"dtype": None, "export": None, "json": None, "figure": None, "force": False} | execution
+    given = parser.parse_args(
+        ["--dtype", "bfloat16", "--export", "d", "--json", "-", "--figure", "f.png", "--plan", "--force"]
+    )
+    execution = {"execution": "structured", "plan": True, "precision": None, "force": True}
+    assert vars(given) == {"dtype": "bfloat16", "export": Path("d"), "json": "-", "figure": Path("f.png")} | execution
     assert parser.parse_args(["--execution", "dense"]).execution == "dense"
     assert parser.parse_args(["--precision", "64"]).precision == 64
     assert "draw it" in parser.format_help()
@@ -58,6 +60,7 @@ def test_every_command_has_the_same_options():
         ({"figure": Path("DIR/absent/f.png")}, "there is no directory"),
         ({"json": "DIR/absent/r.json"}, "there is no directory"),
         ({"json": "DIR"}, "is a directory"),
+        ({"force": True}, "--force is about the directory of --export, which is missing"),
         ({"export": Path("DIR/file")}, "which is not a directory"),
         ({"export": Path("DIR/absent/export")}, "there is no directory"),
         ({"export": Path("DIR/taken")}, r"output\.npy' cannot be written: it is a directory"),
@@ -73,16 +76,18 @@ def test_what_will_not_do_is_refused_before_any_work(given, message, tmp_path):
     placed = given | {key: type(x)(str(x).replace("DIR", str(tmp_path))) for key, x in texts.items()}
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(InputError, match=message):
-        outputs.require(options(**placed))
+        outputs.require(options(**placed), "em_transformer")
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_what_will_do(tmp_path):
     (tmp_path / "old").mkdir()
     (tmp_path / "r.json").write_text("old")
-    outputs.require(options(layers=10_000))
-    outputs.require(options(json="-", figure=tmp_path / "f.png", export=tmp_path / "new"))
-    outputs.require(options(json=str(tmp_path / "r.json"), figure=tmp_path / "f.png", export=tmp_path / "old"))
+    outputs.require(options(layers=10_000), "em_transformer")
+    outputs.require(options(json="-", figure=tmp_path / "f.png", export=tmp_path / "new"), "em_transformer")
+    outputs.require(
+        options(json=str(tmp_path / "r.json"), figure=tmp_path / "f.png", export=tmp_path / "old"), "em_transformer"
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["old", "r.json"]
 
 
@@ -93,7 +98,7 @@ def test_what_will_do(tmp_path):
 )
 def test_a_format_that_is_left_open_is_chosen(given, dtype):
     settled = options(**{"dtype": None} | given)
-    outputs.require(settled)
+    outputs.require(settled, "em_transformer")
     assert settled.dtype == dtype
 
 
@@ -172,6 +177,37 @@ def test_an_export_that_cannot_be_whole_is_not_begun(tmp_path, command):
     assert outcome.out == ""
     outcome.assert_refused("result.json' cannot be written: it is a directory")
     assert [path.name for path in (tmp_path / "export").iterdir()] == ["result.json"]
+
+
+def test_a_directory_of_something_else_is_refused_unless_forced(tmp_path):
+    """Of people's files, files that only have our names, another construction's; no file of an earlier run stays."""
+    model, folder = build(3, 1), tmp_path / "d"
+
+    def export(construction: str, arrays: tuple[str, ...] = (), **given) -> set[str]:
+        chosen = options(export=folder, **given)
+        outputs.require(chosen, construction)
+        weights = partial(weights_file.serialise, model.transformer, {"name": f"{construction}/form"})
+        claimed: outputs.Claimed = [], {name: np.zeros((2, 3)) for name in arrays}
+        outputs.write(chosen, {}, pytest.fail, weights, np.zeros((2, 3)), lambda: np.zeros((2, 3)), lambda: claimed)
+        return {path.name for path in folder.iterdir()}
+
+    assert export("one", outputs.ARRAYS) == {*outputs.EXPORTED, *outputs.ARRAYS}
+    assert export("one", outputs.ARRAYS[:1]) == {*outputs.EXPORTED, outputs.ARRAYS[0]}
+    with pytest.raises(InputError, match=r"d', which holds an export of one; choose a new directory, or --force"):
+        export("other")
+    assert export("other", force=True) == set(outputs.EXPORTED)
+    (folder / "thesis.tex").write_text("mine")
+    with pytest.raises(InputError, match=r"d', which holds 'thesis.tex'; choose"):
+        export("other")
+    assert export("other", force=True) == {*outputs.EXPORTED, "thesis.tex"}
+    assert (folder / "thesis.tex").read_text() == "mine"
+    for name in ("thesis.tex", "transformer.safetensors"):
+        (folder / name).unlink()
+    with pytest.raises(InputError, match=r"d', which holds 'claims.json'; choose"):
+        export("other")
+    (folder / "transformer.safetensors").write_bytes(b"nothing of ours")
+    with pytest.raises(InputError, match=r"d', which holds 'claims.json'; choose"):
+        export("other")
 
 
 @pytest.mark.parametrize(("first", "second"), [("--json", "--figure"), ("--json", "--export")])

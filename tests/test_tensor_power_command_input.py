@@ -51,7 +51,7 @@ CASES = [
     ("--seed x", ["--seed", "'x'"]),
     ("--dtype float16", ["'float16'", "float64", "float32", "bfloat16"]),
     ("--attention sigmoid", ["'sigmoid'", "relu", "softmax"]),
-    ("--bogus", ["unrecognized", "--bogus"]),
+    ("--bogus", ["there is no option '--bogus' (--help"]),
     ("--dim 0", ["--dim is 0", "between 1 and 256"]),
     ("--dim -3", ["--dim is -3", "between 1 and 256"]),
     ("--dim 257", ["--dim is 257", "between 1 and 256"]),
