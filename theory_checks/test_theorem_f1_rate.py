@@ -14,15 +14,13 @@ from theory_checks import calibration, rate_verdicts, rates
 from theory_checks.ledger import Verdict, compare, require, statement
 from theory_checks.rate_verdicts import at_most, near
 from theory_checks.rates import Constants, Estimate, exponent, shape
-from theory_checks.sweeps import experiment, grid, results
+from theory_checks.sweeps import experiment, grid, remeasured, results
 from theory_checks.sweeps.grid import Cell
 
 Cells = list[np.ndarray]
 Statistic = Callable[[np.ndarray], np.ndarray]
 LARGEST_REMEASURED = 5000
 """Samples of a cell that is measured once more."""
-AGREEMENT = 1e-6
-"""Relative difference of two measurements on different machines; 1e-9 absolutely: they add up in another order."""
 ROUNDING = 1e-11
 """Distances from EM's fixed point below count as rounding: it is known to about 1e-13/(1 − β)."""
 RADIUS = 1.0
@@ -70,23 +68,23 @@ def declared(row: np.void) -> Cell:
 
 @statement("sweep", source="the results file of the sweeps", text="ours", evidence="sampled", note="theorem_f1_rate")
 def sweep(rng: np.random.Generator, *, measure: Callable[[Cell], Any] = experiment.measure) -> Iterator[Verdict]:
-    """The results file holds the whole grid; drawn cells of it are measured once more, and agree to a relative 1e-6;
-    no mean of any step, in any cell, is off by more than its bound; the constants follow from the calibration cells.
+    """The results file holds the whole grid; drawn cells of it are measured once more, and agree as well as
+    rounding allows on any two processors; no mean of any step, in any cell, is off by more than its bound; the
+    constants follow from the calibration cells. Drawn are cells in float64: what float32 allows is more than an error
+    itself.
     """
     file = found()
     yield require(not file.missing, f"{len(file.missing)} cells missing")
     constants()
     yield require(True, "constants")
     small = [cell for cell in {declared(row) for row in file.rows} if cell.n <= LARGEST_REMEASURED and cell.d <= 8]
-    plain = sorted(cell for cell in small if cell.construction == "floor")
+    plain = sorted(cell for cell in small if cell.construction == "floor" and cell.dtype == "float64")
     for cell in (plain[k] for k in rng.choice(len(plain), 3, replace=False)):
-        again = measure(replace(cell, replications=2))
-        for stored, fresh in zip((r for r in file.rows if declared(r) == cell), again, strict=False):
-            same = all(
-                np.isclose(stored[name], fresh[name], rtol=AGREEMENT, atol=1e-9, equal_nan=True)
-                for name in ("initial", "total", "statistical", "approximation", "step_error", "step_bound")
-            )
-            yield require(same, f"{named(np.array([stored]))} replication {stored['replication']}")
+        again, samples = measure(replace(cell, replications=2)), experiment.draw(cell, range(2)).samples
+        for stored, fresh, drawn in zip((r for r in file.rows if declared(r) == cell), again, samples, strict=False):
+            differ = remeasured.differences(cell, stored, fresh, drawn)
+            name = f"{named(np.array([stored]))} replication {stored['replication']}"
+            yield require(not differ, f"{name}: {'; '.join(differ)}" if differ else name)
     for name in np.unique(file.rows["sweep"]).tolist():
         for cell in cells(name):
             yield worst_step(cell)
