@@ -35,6 +35,8 @@ report: $(VENV)/installed
 sweep: $(VENV)/installed
 	$(BIN)/python -m theory_checks.sweeps --only calibration --jobs 2
 	$(BIN)/python -m theory_checks.calibration
+	$(BIN)/python -m theory_checks.sweeps --only min_weight_first min_weight --jobs 2
+	$(BIN)/python -m theory_checks.confirmation
 	$(BIN)/python -m theory_checks.sweeps --jobs 2
 
 # The models of the experiments, one after the other: some hours; each goes on where it was. Then all measurements.

@@ -12,15 +12,17 @@ from matplotlib.figure import Figure
 
 from figures import style
 from theory_checks import rates
-from theory_checks.test_theorem_f1_rate import cells, constants, measured
+from theory_checks.confirmation import FRESH, exponent
+from theory_checks.test_theorem_f1_rate import cells, constants, found, measured
 
 MARKS = {
     "calibration": ("calibration", style.BLACK, "o"),
     "n": ("n", style.BLUE, "o"),
     "d": ("d", style.VERMILLION, "s"),
     "K": ("K", style.GREEN, "^"),
-    "min_weight": ("π_min, R = 3", style.PURPLE, "v"),
-    "min_weight_apart": ("π_min, R = 8", style.ORANGE, "D"),
+    FRESH[3.0]: ("π_min, R = 3", style.PURPLE, "v"),
+    FRESH[4.0]: ("π_min, R = 4", style.SKY, "P"),
+    FRESH[8.0]: ("π_min, R = 8", style.ORANGE, "D"),
     "factorial": ("factorial, R = 4, 6", style.GREY, "x"),
 }
 """Sweep -> how it is shown."""
@@ -28,8 +30,7 @@ CLAIMED = [
     ("n", "n", -0.5),
     ("d", "d", 0.5),
     ("K", "K", 0.5),
-    ("min_weight", "1/π_min, R = 3", 0.5),
-    ("min_weight_apart", "1/π_min, R = 8", 0.5),
+    *((sweep, f"1/π_min, R = {separation:g}", 0.5) for separation, sweep in FRESH.items()),
 ]
 
 
@@ -60,14 +61,11 @@ def draw_cells(axes: Axes) -> None:
 def draw_exponents(axes: Axes) -> None:
     """(b) exponents and their intervals."""
     for place, (sweep, _, claimed) in enumerate(CLAIMED):
-        found = measured(sweep)
-        sign = -1 if sweep.startswith("min_weight") else 1
-        low, high = sorted((sign * found.low, sign * found.high))
-        axes.plot([low, high], [place, place], color=style.BLUE, linewidth=2.5, solid_capstyle="butt")
-        axes.plot([sign * found.value], [place], "o", color=style.BLUE)
+        shown = exponent(found().sweep(sweep)) if sweep in FRESH.values() else measured(sweep)
+        axes.plot([shown.low, shown.high], [place, place], color=style.BLUE, linewidth=2.5, solid_capstyle="butt")
+        axes.plot([shown.value], [place], "o", color=style.BLUE)
         axes.plot([claimed], [place], "|", color=style.VERMILLION, markersize=14, markeredgewidth=1.5)
-        shown = f"{sign * found.value:.3f} [{low:.3f}, {high:.3f}]"
-        axes.text(-0.12, place, shown, ha="center", va="center", fontsize=7)
+        axes.text(-0.12, place, str(shown), ha="center", va="center", fontsize=7)
     axes.plot([], [], "o-", color=style.BLUE, label="measured, 95 % interval")
     axes.plot([], [], "|", color=style.VERMILLION, markersize=10, markeredgewidth=1.5, label="of the bound")
     axes.set(xlabel="exponent", xlim=(-0.75, 0.75), ylim=(len(CLAIMED) - 0.4, -1.4))
@@ -79,11 +77,13 @@ def draw_exponents(axes: Axes) -> None:
 def small_print() -> str:
     """Grid, replications, seeds."""
     parts = {sweep: cells(sweep) for sweep in MARKS}
+    seeds = ", ".join(f"{found().sweep(sweep)['seed'][0]}" for sweep in FRESH.values())
     counts = "; ".join(f"{sweep}: {len(group)} cells of {len(group[0])}" for sweep, group in parts.items())
     return (
         "Statistical error: D between the fixed point of EM on the samples and the true parameters, D = max over k of "
-        f"‖μ̂ − μ*‖ and |π̂ − π*|/π*. Data sets: {counts}; seed 0, calibration seed 1. n from 256 to 131072 (d = K = 2), "
-        "d from 1 to 64 (K = 2, n = 4096), K from 2 to 16 (d = 4, n = 16384, π_min = 1/16), π_min from 1/4 to 1/64 "
+        f"‖μ̂ − μ*‖ and |π̂ − π*|/π*. Data sets: {counts}; seed 0, calibration 1, π_min {seeds}. "
+        "n from 256 to 131072 (d = K = 2), d from 1 to 64 (K = 2, n = 4096), "
+        "K from 2 to 16 (d = 4, n = 16384, π_min = 1/16), π_min from 1/4 to 1/64 "
         f"(d = K = 2, n = 16384); separation 4 unless said. δ = {rates.DELTA:g}; "
         f"intervals: {rates.RESAMPLES} bootstrap resamples."
     )

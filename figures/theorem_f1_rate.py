@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from figures import style
 from theory_checks import calibration, rates
 from theory_checks.rates import Constants
-from theory_checks.test_theorem_f1_rate import Cells, cells, constants
+from theory_checks.test_theorem_f1_rate import Cells, cells, constants, separation_constant
 
 PANELS = (("n", "samples n"), ("d", "dimension d"), ("K", "components K"), ("L", "EM steps L"), ("tolerance", "ε"))
 
@@ -61,12 +61,14 @@ def small_print() -> str:
     calibrated = sum(len(cell) for cell in along(calibration.SWEEP))
     sizes = {name: len(along(name)[0]) for name, _ in PANELS}
     return (
-        "D = max over k of ‖μ̂ − μ*‖ and |π̂ − π*|/π*, of the transformer `floor` in float64. Separation 4. "
+        "D = max over k of ‖μ̂ − μ*‖ and |π̂ − π*|/π*, of the transformer `floor` in float64. Separation 4, for "
+        f"which β and c are: C is {separation_constant(cells('n')[0]):.2g} for two equal weights, which is not large. "
         "Unless on the axis: d = 2, K = 2 equal, n = 4096, L = 8, ε = 0.05; (c): d = 4, n = 16384, π_min = 1/16, "
         "L = 16; (d): n = 16384; (f): n = 1024. Data sets a point: "
         + ", ".join(f"{name} {size}" for name, size in sizes.items())
         + f"; seed 0. Bound β^L + (c√(Kd log(n/δ)/(nπ_min)) + ε)/(1 − β), δ = {rates.DELTA:g}, β = {held.beta:.3f}, "
-        f"c = {held.c:.3f}, calibrated on {calibrated} other data sets (seed 1, open circles). "
+        f"c = {held.c:.3f}, calibrated on {calibrated} other data sets (seed 1, open circles); recovered: aβ^L after "
+        "L + 1 steps, here β^L after L. "
         "Where it exceeds 1, the radius of the region, it says nothing."
     )
 

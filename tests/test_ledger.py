@@ -38,6 +38,8 @@ def statement_with(outcomes: str, *, id: str = "s", broken: str = "r", **options
         (0.25, 3.0, 3.0, "", "vacuous", None),
         (0.25, inf, inf, "", "vacuous", None),
         (nan, 1.0, inf, "", "refuted", None),
+        (nan, 3.0, 3.0, "", "refuted", None),
+        (nan, nan, inf, "", "refuted", None),
         (inf, 1.0, inf, "", "refuted", None),
         (0.25, nan, inf, "", "undecided", None),
         (9.0, 1.0, inf, "the precondition fails", "not applicable", None),

@@ -168,3 +168,18 @@ def test_only_held_out_cells_are_judged():
     names = [verdict.instance.split(":")[0].split(" ")[-1] for verdict in verdicts]
     assert "calibration" not in names
     assert len(names) == len({rate.declared(row) for row in rate.found().rows if row["sweep"] != "calibration"})
+
+
+def test_no_cell_that_holds_has_a_large_constant():
+    """As the statement says: C of (A1) from 1.8 to 7.2; and there are cells with a large one, which are not judged."""
+    cells = {rate.named(cell): cell for name in np.unique(rate.found().rows["sweep"]) for cell in rate.cells(name)}
+    constants = [
+        rate.separation_constant(cell)
+        for verdict in rate.theorem_f1.verdicts(0)
+        if verdict.outcome == "holds"
+        for label, cell in cells.items()
+        if f" {label}:" in verdict.instance
+    ]
+    assert len(constants) > 90
+    assert f"{min(constants):.1f} to {max(constants):.1f}" in rate.theorem_f1.statement
+    assert max(map(rate.separation_constant, cells.values())) > 60

@@ -55,6 +55,8 @@ def compare(error: float, bound: float, instance: str, trivial: float = inf, exc
     """
     if excuse:
         return Verdict("not applicable", f"{instance}: {excuse}")
+    if isnan(error):
+        return Verdict("refuted", f"{instance}: error {error:.6g}, bound {bound:.6g}")
     if isnan(bound):
         return Verdict("undecided", instance)
     if bound >= trivial:
