@@ -70,6 +70,20 @@ def test_nothing_larger_than_the_terms_at_a_point_is_added(steep, sign, dtype):
     assert worst_error(Lookup(from_there, dtype), units, x) > 1
 
 
+@each_dtype
+@each_sign
+@pytest.mark.parametrize("name", ["random", "random both"])
+def test_a_rounded_anchor_costs_nothing(name, sign, dtype):
+    """The segment's value is that at the anchor which the format holds, rounded once, not at the exact one."""
+    function = from_units(units_of(NETWORKS[name], sign, dtype))
+    lookup = Lookup(function, dtype)
+    held = lookup.anchors.double().tolist()
+    assert any(Fraction(anchor) != exact for anchor, exact in zip(held, function.anchors, strict=True))
+    lines = zip(held, function.anchors, function.values, function.slopes, strict=True)
+    expected = [float(value + slope * (Fraction(anchor) - exact)) for anchor, exact, value, slope in lines]
+    assert torch.equal(lookup.values, torch.tensor(expected, dtype=torch.float64).to(dtype))
+
+
 @each_sign
 @pytest.mark.parametrize("name", ["log left", "square"])
 def test_a_shifted_breakpoint_is_out_of_bounds(name, sign):
@@ -202,6 +216,13 @@ def test_a_number_that_the_format_rounds_to_0_or_infinity_is_not_representable(u
     assert not Lookup(from_units([unit]), dtype).representable
     assert not Lookup(from_units([(1.0, -1.0, 3.0), unit]), dtype).representable
     assert dtype == torch.float64 or Lookup(from_units([unit]), torch.float64).representable
+
+
+@each_dtype
+def test_the_least_normal_number_is_representable(dtype):
+    least = torch.finfo(dtype).tiny
+    assert Lookup(from_units([(1.0, -1.0, least)]), dtype).representable
+    assert not Lookup(from_units([(1.0, -1.0, least / 2)]), dtype).representable
 
 
 @each_sign

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -36,6 +37,19 @@ def test_synthetic_options_and_the_seed(spectral_command):
     assert np.shape(first["means"]) == (2, 7)
     assert first == again
     assert first["means"] != other["means"]
+
+
+def test_the_error_against_the_truth_is_of_matched_components(spectral_command):
+    """Whatever order the components are found in: this one is not the truth's."""
+    truth = simplex_mixture(7, 3, 4.0, np.random.default_rng(5))
+    options = ("--data", "synthetic", "--dim", 7, "--samples", 2003, "--seed", 5)
+    found = spectral_command(*options, *QUICK, "--json", "-").json
+    errors = {
+        order: np.linalg.norm(np.array(found["means"])[list(order)] - truth.means, axis=1).max()
+        for order in permutations(range(3))
+    }
+    assert errors[0, 1, 2] > 2 * min(errors.values())
+    assert found["mean_error_against_truth"] == pytest.approx(min(errors.values()), rel=1e-12, abs=0)
 
 
 def test_a_file(spectral_command, tmp_path):

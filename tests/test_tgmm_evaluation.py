@@ -48,13 +48,18 @@ def test_a_row_is_the_mean_over_tasks() -> None:
     assert row.keys() == COLUMNS.keys()
     tasks = TaskSet.drawn(CELL.distribution, 13, 5).tasks
     found = evaluation.METHODS["em-kmeans++"](tasks.samples, 3, np.random.default_rng([5, 1]))
-    errors, likelihoods = [], []
+    oracles = evaluation.from_truth(tasks.samples, tasks.truth, False)
+    errors, likelihoods, distances, unmatched = [], [], [], []
     for index in range(13):
-        truth, own = tasks.truth.one(index), found.one(index)
+        truth, own, oracle = tasks.truth.one(index), found.one(index), oracles.one(index)
         errors.append(single.l2_error(single.align(own, truth), truth))
+        distances.append(single.l2_error(single.align(own, oracle), oracle))
+        unmatched.append(single.l2_error(own, oracle))
         likelihoods.append(single.average_log_likelihood(own, tasks.samples[index]))
     assert row["l2_error"] == pytest.approx(np.mean(errors), rel=1e-12, abs=0)
     assert row["l2_error_median"] == pytest.approx(np.median(errors), rel=1e-12, abs=0)
+    assert row["oracle_distance"] == pytest.approx(np.mean(distances), rel=1e-12, abs=0)
+    assert np.mean(unmatched) > 2 * np.mean(distances)  # else no matching would pass as well
     assert row["log_likelihood"] == pytest.approx(np.mean(likelihoods), rel=1e-12, abs=0)
     assert row["l2_error_low"] < row["l2_error"] < row["l2_error_high"]
     assert row["error_of_scales"] == row["excluded"] == row["checkpoint"] == 0

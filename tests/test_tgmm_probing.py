@@ -40,15 +40,26 @@ def test_r2_is_that_of_least_squares(rng: np.random.Generator) -> None:
         return Observed([states], {("means", 0): states @ mixing + noise + 4})
 
     fitted, judged = observed(11), observed(13)
-    (found,) = probes(fitted, judged, rng)
-    states, values = fitted.states[0].reshape(-1, 5), fitted.targets["means", 0].reshape(-1, 3)
-    oracle = LinearRegression().fit(states, values)
-    held_out = judged.targets["means", 0].reshape(-1, 3)
-    predicted = oracle.predict(judged.states[0].reshape(-1, 5))
-    weighted = r2_score(held_out, predicted, multioutput="variance_weighted")
-    assert found.r2.value == pytest.approx(weighted, rel=1e-9, abs=0)
+    (found,) = probes(fitted, judged, np.random.default_rng(7))
+
+    def oracle(values: np.ndarray, held_out: np.ndarray) -> float:
+        fit = LinearRegression().fit(fitted.states[0].reshape(-1, 5), values.reshape(-1, 3))
+        predicted = fit.predict(judged.states[0].reshape(-1, 5))
+        return float(r2_score(held_out.reshape(-1, 3), predicted, multioutput="variance_weighted"))
+
+    values, held_out = fitted.targets["means", 0], judged.targets["means", 0]
+    assert found.r2.value == pytest.approx(oracle(values, held_out), rel=1e-9, abs=0)
     assert found.r2.low < found.r2.value < found.r2.high
     assert found.shuffled.value < 0.1 < found.r2.value
+    # the control is fitted and judged on targets in one other order of each task's samples, drawn for either in turn
+    rng = np.random.default_rng(7)
+    orders = [rng.permuted(np.tile(range(7), (len(each), 1)), axis=1) for each in (values, held_out)]
+    shuffled = [
+        np.take_along_axis(each, order[:, :, None], 1) for each, order in zip((values, held_out), orders, strict=True)
+    ]
+    assert found.shuffled.value == pytest.approx(oracle(*shuffled), rel=1e-9, abs=0)
+    for wrong in ((values, shuffled[1]), (shuffled[0], held_out)):
+        assert abs(oracle(*wrong) - found.shuffled.value) > 1e-3
 
 
 def test_the_construction_holds_every_step_where_its_proof_says() -> None:
