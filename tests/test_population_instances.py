@@ -72,6 +72,23 @@ def test_the_climb_finds_a_maximum_that_is_known(rng):
     assert objective(region, at.weights[None], at.means[None], 0)[0] == best
 
 
+def test_the_climb_keeps_what_is_no_number(rng):
+    """Met by one point in one round, with larger numbers before and after."""
+    region = Region("", mixture(3.0, (1, 4), 3), 0.7, 0.3)
+    rounds = []
+
+    def objective(region, weights, means, nodes):
+        values = weights[:, 0].copy()
+        if len(rounds) == 7:
+            values[3] = np.nan
+        rounds.append(np.isnan(values).any())
+        return values
+
+    best, _ = climb(region, objective, rng, 0, 16, 20)
+    assert (sum(rounds), len(rounds)) == (1, 21)
+    assert np.isnan(best)
+
+
 def test_the_climb_beats_drawn_points(rng):
     region = assumption_a1(mixture(3.0, (1, 1), 2), "")
     best, _ = climb(region, one_step_radius, rng, 65, 24, 50)

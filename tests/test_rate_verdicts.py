@@ -183,3 +183,19 @@ def test_no_cell_that_holds_has_a_large_constant():
     assert len(constants) > 90
     assert f"{min(constants):.1f} to {max(constants):.1f}" in rate.theorem_f1.statement
     assert max(map(rate.separation_constant, cells.values())) > 60
+
+
+@pytest.mark.parametrize("column", ["step_error", "step_bound"])
+def test_a_step_that_is_no_number_is_the_worst_of_its_cell(column):
+    cell = rate.cells("dtype")[0].copy()
+    assert (cell["judged"] > 0).all()
+    worst = int(np.argmax(cell["step_error"] / cell["step_bound"]))
+    cell["step_error"][worst] = 0.5 * cell["step_bound"][worst]
+    assert rate.worst_step(cell).outcome == "holds"
+    assert rate.worst_step(cell).slack == pytest.approx(0.5, rel=1e-12)
+    cell[column][worst - 1] = np.nan
+    assert rate.worst_step(cell).outcome == "refuted"
+    cell["judged"][worst - 1] = 0  # NaN there says that no step applies
+    assert rate.worst_step(cell).outcome == "holds"
+    cell["judged"] = 0
+    assert rate.worst_step(cell).outcome == "not applicable"

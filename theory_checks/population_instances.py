@@ -93,7 +93,7 @@ def climb(
     for scale in np.geomspace(1, 1e-3, rounds):
         moved = [values + scale * rng.standard_normal(values.shape) for values in at]
         found = objective(region, *place(region, *moved), nodes)
-        better = found > best
+        better = ~(found <= best) & ~np.isnan(best)  # what is not a number is kept
         at = [np.where(better.reshape(-1, *[1] * (old.ndim - 1)), new, old) for new, old in zip(moved, at, strict=True)]
         best = np.where(better, found, best)
     weights, means = (values[int(np.argmax(best))] for values in place(region, *at))
