@@ -1,6 +1,7 @@
 """The ledger's rules: what a verdict is, what a row's status is, how far a grade can go."""
 
 import json
+import re
 from collections.abc import Iterator
 from math import inf, nan
 
@@ -258,6 +259,17 @@ def test_every_statement_is_well_formed() -> None:
         assert made.controls or made.claim == "no claim", id
         assert made.note or made.claim == "no claim", id
     closure(ledger.REGISTRY, ledger.REGISTRY)
+
+
+def test_a_row_of_instances_says_what_is_proved_and_what_is_checked() -> None:
+    """What it says of every or of all is said to be proved, or how it was looked for is said beside it."""
+    load_statements()
+    for id, made in ledger.REGISTRY.items():
+        if made.coverage == "instances" and made.claim == "holds":
+            sentences = re.split(r"(?<=[.;:]) ", made.statement)
+            assert not [s for s in sentences if re.search(r"\bevery\b", s) and "prove" not in s.lower()], id
+            if re.search(r"\b[Ff]or all\b", made.statement):
+                assert re.search(r"[Pp]roof|[Pp]rove|ascent|[Cc]hecked|looked for", made.statement), id
 
 
 def test_rows_from_several_processes_are_those_of_one(tmp_path, capsys) -> None:

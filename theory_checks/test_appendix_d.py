@@ -61,7 +61,8 @@ def own_backbones(dim: int, tasks: Sequence[int], embedding: int, width: int, la
 def appendix_d_counts(rng: np.random.Generator, *, build: Build = build) -> Iterator[Verdict]:
     """s·e + (d+e+1)D + Σ_k [(2D + K_k)(d + K_k)] outside a backbone of L(12D² + 13D): the numbers that modules hold.
 
-    The read-out's shapes are a reading (values and keys (K+d)×D, queries (K+d)×K): the paper's are lost in our copy.
+    Counted in four architectures. The read-out's shapes are a reading (values and keys (K+d)×D, queries (K+d)×K): the
+    paper's are lost in our copy.
     """
     for dim, tasks, embedding, width, layers in (
         (2, (2, 3, 5, 7), 11, 13, 1),
@@ -109,7 +110,8 @@ def appendix_d_saving(
     """For d ≤ D, e ≤ αd, K ≤ κd: extra ≤ C s d D with C = 2 + 2α + (1+κ)(2+κ), so x = extra/backbone ≤ C s d/(12 L D),
     and s models of one task each are between s/(1+x) and s times as large as the shared one.
 
-    First for all sizes: C s d D − extra has no negative coefficient in α, κ, s−1, d−1, D−d ≥ 0.
+    The first is proved for all sizes: C s d D − extra has no negative coefficient in α, κ, s−1, d−1, D−d ≥ 0. All three
+    are counted in 18 architectures.
     """
     a, k, s, d, w = sympy.symbols("alpha kappa s d w", nonnegative=True)
     tasks, dim, width = 1 + s, 1 + d, 1 + d + w

@@ -36,7 +36,8 @@ def chord_error_bound(
     """g(r) = log((e^r − 1)/r) − 1 + r/(e^r − 1) ≤ r²/8 for every r > 0, and g(r) ≤ r for every r ≥ 1.
 
     With y = r/2, g = log(sinh y/y) + (y coth y − 1); the terms are at most y²/6 and y²/3, by the coefficients of the
-    power series in y. Once more by enclosures: on every interval [r, 2r] from 1/8 to 64, with the least slack there.
+    power series in y: identities for all r. Once more by enclosures: on every interval [r, 2r] from 1/8 to 64, with the
+    least slack there.
     """
     r, y = sympy.symbols("r y", positive=True)
     k = sympy.symbols("k", integer=True, nonnegative=True)

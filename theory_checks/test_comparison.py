@@ -70,7 +70,7 @@ def score_rank(head: HeadWeights) -> int:
 def constant_heads(
     rng: np.random.Generator, *, build: Callable[[int, int, int], TransformerWeights] = described
 ) -> Iterator[Verdict]:
-    """For every d_0 ≤ 7, 2 ≤ K_0 ≤ 7, L = 1 and 3 the compiled matrices are 2L layers, of 1 head and of 2 in turn.
+    """For d_0 = 1 … 7, K_0 = 2 … 7, L = 1 and 3 the compiled matrices are 2L layers, of 1 head and of 2 in turn.
 
     QᵀK has the rank d_0 + K_0 + 1 in the E-step, K_0 and 0 in the M-step: what stays constant is the number of heads,
     not their inner dimension. (Prior work is reported to need O(KL) layers; cited, not checked.)
@@ -118,7 +118,8 @@ def width_in_dimension(
     rng: np.random.Generator, *, units: Units = hidden_units, exponents: tuple[float, float, float] = (1, 1.5, 2.25)
 ) -> Iterator[Verdict]:
     """For a mean's tolerance ε, at fixed B: D(4d) ≤ 4 D(d) and D′(4d) ≤ 8 D′(d), exponents 1 and 3/2; with B = b√d:
-    D′(16d) ≤ 512 D′(d), exponent 9/4. Both constructions, d up to 10⁶; D′ is that of the matrices where they are built.
+    D′(16d) ≤ 512 D′(d), exponent 9/4. Both constructions, listed classes with d up to 10⁶; D′ is that of the matrices
+    where they are built.
     """
     for dim, components in ((1, 2), (3, 5), (7, 3), (11, 2)):
         task_class = TaskClass(dim, components, 3.0, 0.05)
@@ -168,7 +169,8 @@ def error_in_dimension(
     growth: Callable[[int], float] = float,
 ) -> Iterator[Verdict]:
     """With its networks fixed, one EM step's bound in dimension d is at most d times that in dimension 1, for the means
-    (diam(X) fixed) and for the log weights; vacuous from where d times it is diam(X).
+    (diam(X) fixed) and for the log weights; vacuous from where d times it is diam(X). For 18 pairs of networks and d
+    from 2 to 10 007.
     """
     constructions: tuple[Construction, ...] = ("floor", "paper")
     for construction in constructions:

@@ -184,8 +184,8 @@ def _array(h: literal.Matrix) -> Array:
     paper=("Definition 1", "Definition 4"),
 )
 def definition_4(rng: np.random.Generator, *, on: Evaluations = SOUND) -> Iterator[Verdict]:
-    """h_i + Σ_m Σ_j softmax_j(⟨Q_m h_i, K_m h_j⟩) V_m h_j: the four evaluations in balls overlap with the loop's, those
-    in float64 and float32 are within their rounding bound of it.
+    """h_i + Σ_m Σ_j softmax_j(⟨Q_m h_i, K_m h_j⟩) V_m h_j: on drawn layers the four evaluations in balls overlap with
+    the loop's, those in float64 and float32 are within their rounding bound of it.
     """
     for instance in real_instances(rng, "attention", "softmax"):
         yield from judge_balls(instance, on)
@@ -202,8 +202,8 @@ def definition_4(rng: np.random.Generator, *, on: Evaluations = SOUND) -> Iterat
     paper=("Definition 7",),
 )
 def definition_7(rng: np.random.Generator, *, on: Evaluations = SOUND) -> Iterator[Verdict]:
-    """h_i + (1/N)Σ_m Σ_j relu(⟨Q_m h_i, K_m h_j⟩) V_m h_j: equality with the loop, of rationals, and of batches of
-    integers in the torch modules.
+    """h_i + (1/N)Σ_m Σ_j relu(⟨Q_m h_i, K_m h_j⟩) V_m h_j: on drawn layers equality with the loop, of rationals, and of
+    batches of integers in the torch modules.
     """
     for instance in integer_instances(rng, "attention"):
         yield from judge_integers(instance, on)
@@ -219,8 +219,8 @@ def definition_7(rng: np.random.Generator, *, on: Evaluations = SOUND) -> Iterat
     paper=("Definition 2", "Definition 5"),
 )
 def definition_5(rng: np.random.Generator, *, on: Evaluations = SOUND) -> Iterator[Verdict]:
-    """h_i + W₂ relu(W₁ h_i), W₁ (D′×D) with D′ above and below D: equality with the loop, of rationals, and of batches
-    of integers in the torch modules.
+    """h_i + W₂ relu(W₁ h_i), W₁ (D′×D) with D′ above and below D: on drawn layers equality with the loop, of rationals,
+    and of batches of integers in the torch modules.
     """
     for instance in integer_instances(rng, "mlp"):
         yield from judge_integers(instance, on)
@@ -237,8 +237,8 @@ def definition_5(rng: np.random.Generator, *, on: Evaluations = SOUND) -> Iterat
     paper=("Definition 3", "Definition 6"),
 )
 def definition_6(rng: np.random.Generator, *, on: Evaluations = SOUND) -> Iterator[Verdict]:
-    """L times attention, then MLP, tied layers stored once: in balls after every layer of (1, 0, 1), in float64 and
-    float32 layer by layer; also for layers with the structure that the executor uses.
+    """L times attention, then MLP, tied layers stored once: on drawn transformers in balls after each layer of (1, 0,
+    1), in float64 and float32 layer by layer; also for layers with the structure that the executor uses.
     """
     for instance in real_instances(rng, "layer", "softmax", (1, 0, 1)):
         yield from judge_balls(instance, on)
@@ -258,8 +258,8 @@ def definition_6(rng: np.random.Generator, *, on: Evaluations = SOUND) -> Iterat
     paper=("Definition 8",),
 )
 def definition_8(rng: np.random.Generator, *, on: Evaluations = SOUND) -> Iterator[Verdict]:
-    """The same with ReLU attention: equality after every layer, of rationals for the schedule (1, 0, 1), and of batches
-    of integers in the torch modules for (1, 0) and (0, 0).
+    """The same with ReLU attention: on drawn transformers equality after each layer, of rationals for the schedule (1,
+    0, 1), and of batches of integers in the torch modules for (1, 0) and (0, 0).
     """
     for schedule in ((1, 0), (0, 0)):
         for instance in integer_instances(rng, "layer", schedule):

@@ -31,10 +31,11 @@ def em_step_floor(
     weights_scale: float = 1.0,
     full: bool = False,
 ) -> Iterator[Verdict]:
-    """Each EM step of a run, from the parameters it starts from, has |log π̂_k − log π_k⁺| ≤ U and
-    ‖μ̂_k − μ_k⁺‖ ≤ diam(X)[tanh(U/4) + tanh(g/4) + 1/(1 + A e^c π̂_k)], with one Θ for all tasks of the class.
+    """Each EM step of a run, from the parameters it starts from, has |log π̂_k − log π_k⁺| ≤ U and ‖μ̂_k − μ_k⁺‖ ≤
+    diam(X)[tanh(U/4) + tanh(g/4) + 1/(1 + A e^c π̂_k)], with one Θ for the tasks of a class.
 
-    Polynomial weights: log A = log(6B/(ε π_min)), as float64 holds them; U = 0 in the first step.
+    Polynomial weights: log A = log(6B/(ε π_min)), as float64 holds them; U = 0 in the first step. Proved for all data
+    of the class; enclosed on drawn, searched, kept and bundled data sets.
     """
     worst = ("em-step-floor", "em-step-floor-later", "em-step-floor-weights")
     yield from kept.replay_tasks(lambda task: judge_run(build(SMALL_CLASS, 0.5), task, scale, weights_scale), *worst)
@@ -85,10 +86,11 @@ def em_step_paper(
     weights_scale: float = 1.0,
     full: bool = False,
 ) -> Iterator[Verdict]:
-    """With log A = 2B² + log(1/π_min) + U no responsibility falls below 1/A, and each EM step of a run has
-    ‖μ̂_k − μ_k⁺‖ ≤ diam(X)[tanh(U/4) + tanh(g/4)] and |log π̂_k − log π_k⁺| ≤ U; one Θ for all tasks of the class.
+    """With log A = 2B² + log(1/π_min) + U no responsibility falls below 1/A, and each EM step of a run has ‖μ̂_k −
+    μ_k⁺‖ ≤ diam(X)[tanh(U/4) + tanh(g/4)] and |log π̂_k − log π_k⁺| ≤ U; one Θ for the tasks of a class.
 
-    Exponential weights, as float64 holds them; log networks at Lemma F.4's width; U = 0 in the first step.
+    Exponential weights, as float64 holds them; log networks at Lemma F.4's width; U = 0 in the first step. Proved for
+    all data of the class; enclosed on drawn, searched and kept data sets.
     """
     em = build(SMALL_CLASS, 0.5)
     worst = ("em-step-paper", "em-step-paper-weights")

@@ -70,7 +70,7 @@ def em_instances(rng: np.random.Generator, count: int, dtype: torch.dtype = torc
 
 @statement("execution-exact", source="executor", text="ours", evidence="exact")
 def execution_exact(rng: np.random.Generator, *, make: Planner = plan) -> Iterator[Verdict]:
-    """ReLU attention: over the rationals the planned stream equals the literal one after every layer, entry by entry;
+    """ReLU attention: over the rationals the planned stream equals the literal one after each layer, entry by entry;
     random layers (structured, sparse, dense), and the tensor power iteration as built and relabelled.
     """
     for instance in (*random_instances(rng, "relu", 12), *tensor_instances(rng)):
@@ -80,7 +80,7 @@ def execution_exact(rng: np.random.Generator, *, make: Planner = plan) -> Iterat
 
 @statement("execution-certified", source="executor", text="ours", evidence="certified")
 def execution_certified(rng: np.random.Generator, *, make: Planner = plan) -> Iterator[Verdict]:
-    """Softmax attention: in balls of 300 bits the planned and the literal stream overlap after every layer, with radii
+    """Softmax attention: in balls of 300 bits the planned and the literal stream overlap after each layer, with radii
     below 2⁻²⁰⁰; random layers, two EM steps, and the softmax form of the tensor power iteration.
     """
     model = build(3, 1, softmax_form(Fraction(1, 64)))

@@ -235,8 +235,8 @@ def foreign(folder: Path) -> None:
     depends_on=("ball-evaluation",),
 )
 def verify_exports(rng: np.random.Generator, *, tamper: Tamper = as_it_is) -> Iterator[Verdict]:
-    """What exports state of input, output, read-out and bound is true of the exact function of their weights, which
-    balls enclose; `verify` sees it where it is false.
+    """What the listed exports state of input, output, read-out and bound is true of the exact function of their
+    weights, which balls enclose; `verify` sees it where it is false.
     """
     with tempfile.TemporaryDirectory() as top:
         for number, (command, options) in enumerate(RUNS):

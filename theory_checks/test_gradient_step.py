@@ -35,7 +35,7 @@ def descent(w: Array, x: Array, shown: Array, y: Array, rate: Scalar, steps: int
 @statement("gradient-step", source="von Oswald et al. 2023, Proposition 1", text="ours", evidence="exact")
 def gradient_step(rng: np.random.Generator, *, heads: Sequence[Head] = tuple(pair())) -> Iterator[Verdict]:
     """L layers turn y_i − W_0 x_i into y_i − W_L x_i on all M tokens, where W_L is W_0 after L steps η of gradient
-    descent on Σ ‖W x_j − y_j‖²/(2M) over the tokens shown; for all sizes, data and W_0, equal as rationals.
+    descent on Σ ‖W x_j − y_j‖²/(2M) over the tokens shown; equal as rationals, for drawn data and W_0 of four sizes.
     """
     numbers = Rationals()
     for dim, targets, training, queries, steps in ((3, 2, 7, 5, 3), (1, 1, 2, 1, 5), (5, 3, 2, 0, 2), (2, 1, 3, 2, 1)):

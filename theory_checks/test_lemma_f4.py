@@ -50,9 +50,9 @@ def lemma_f4(
 ) -> Iterator[Verdict]:
     """For A > 1, δ > 0, M = ⌈2 log A/δ⌉ + 1 units with |a_j| ≤ 2A, |w_j| ≤ 1, |b_j| ≤ A, |log_δ − log| ≤ δ on [1/A, A].
 
-    log_δ is non-decreasing there. Both orientations, A from e^½ to e^2000, δ from 4 to 0.01, every x of [1/A, A],
-    up to 5000 chords facing left and 1500 facing right (15 000 in full); error and monotonicity also with the
-    left-facing weights rounded to float64, A up to e^700.
+    log_δ is non-decreasing there. Every x of [1/A, A], for listed A from e^½ to e^2000 and δ from 4 to 0.01, both
+    orientations, up to 5000 chords facing left and 1500 facing right (15 000 in full); error and monotonicity also with
+    the left-facing weights rounded to float64, A up to e^700.
     """
     for log_a in (0.5, 2.0, 7.0, 14.0, 50.0, 700.0, 2000.0):
         for delta in (4.0, 1.0, 0.3, 0.1, 0.03, 0.01):
@@ -127,9 +127,11 @@ def lemma_f4_chord(
     ),
     network: LogNetwork = log_network,
 ) -> Iterator[Verdict]:
-    """On [t, e^r t] log x minus its chord is concave and largest at x = t(e^r − 1)/r, where it is g(r), for every t.
+    """On [t, e^r t] log x minus its chord is concave and largest at x = t(e^r − 1)/r, where it is g(r), for every t and
+    r.
 
-    The slope falls by r/t at a knot t and a chord rises by r, so that n chords meet log at every knot.
+    The slope falls by r/t at a knot t and a chord rises by r, so that n chords meet log at every knot: for n up to 4
+    also of the matrices, whatever the first knot and r.
     """
     r, t, x, start = sympy.symbols("r t x start", positive=True)
     chord = sympy.log(t) + r * (x - t) / (t * (sympy.exp(r) - 1))
@@ -180,8 +182,8 @@ def lemma_f4_sharp(
 ) -> Iterator[Verdict]:
     """N = ⌈log(high/low)/√(8ε)⌉ chords, r = log(high/low)/n: 0 ≤ log − log_δ ≤ g(r) ≤ r²/8 ≤ ε on [low, high].
 
-    g(r) is attained on every chord, and left- and right-facing networks are one function there. Every x of intervals
-    from [e^−¼, e^¼] to [e^−2000, 1], up to 1200 chords (10 000 in full).
+    g(r) is attained on every chord, and left- and right-facing networks are one function there. Every x of seven
+    intervals from [e^−¼, e^¼] to [e^−2000, 1], listed ε, up to 1200 chords (10 000 in full).
     """
     for low, high in (
         (-0.25, 0.25),
@@ -253,7 +255,7 @@ def remark_f6(
     """Left-facing on [1/A, high]: for x < 1/A, log_δ(x) ≥ log x and 0 ≤ exp(log_δ(x)) − x ≤ e^{−c}/A, most at x = 0.
 
     log_δ(0) = −log A − c lies in [−log A − 1, −log A], c = r/(e^r − 1); right of `high` the network is constant. Every
-    x of [0, 1/A], A from e^½ to e^2000.
+    x of [0, 1/A], for listed A from e^½ to e^2000.
     """
     for log_a in (0.5, 5.0, 14.0, 70.0, 700.0, 2000.0):
         for high in (0.0, log_a):

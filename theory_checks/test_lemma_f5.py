@@ -37,8 +37,8 @@ def exact_network(radius: fmpq, count: int) -> ReluNetwork:
 def lemma_f5(rng: np.random.Generator, *, network: SquareNetwork = exact_network) -> Iterator[Verdict]:
     """For A, δ > 0, 2⌈A/(2√δ)⌉ units with |a_j| ≤ 2A, |w_j| ≤ 1, |b_j| ≤ A give 0 ≤ φ(x) − x² ≤ h²/4 ≤ δ on [−A, A].
 
-    φ(jh) = (jh)² at all knots, h²/4 is attained between any two; φ is even and non-decreasing in |x|. Every x of
-    [−A, A]. (The paper's constants are not legible in our copy.)
+    φ(jh) = (jh)² at all knots, h²/4 is attained between any two; φ is even and non-decreasing in |x|. Every x of [−A,
+    A], for listed A from 3/10 to 2000/3 and δ from 1 to 10⁻⁶. (The paper's constants are not legible in our copy.)
     """
     for a, d in ((a, d) for a in RADII for d in DELTAS):
         # The least integer n with n² ≥ A²/(4δ).

@@ -86,7 +86,11 @@ def lemma_f6_sharp(
     bound: Tail = bounds.norm_tail_sharp,
     optimum: sympy.Expr = 1 / (1 + T) ** 2,
 ) -> Iterator[Verdict]:
-    """β ~ N(0, I_d): P(‖β‖² ≥ d(1+t)²) ≤ exp(−d(t²/2 + t − log(1+t))) for all t ≥ 0; twice F.6's exponent as t → 0."""
+    """β ~ N(0, I_d): P(‖β‖² ≥ d(1+t)²) ≤ exp(−d(t²/2 + t − log(1+t))) for t ≥ 0; twice F.6's exponent as t → 0.
+
+    Chernoff's proof is checked as identities in d and t; the probability is enclosed on a grid of d and t, and at the
+    worst kept.
+    """
     yield from replayed("lemma-f6-sharp", bound)
     g, s = sympy.Symbol("g", real=True), sympy.Symbol("s", positive=True)  # s = 1 − 2λ
     weighted = sympy.exp(sympy.expand((1 - s) / 2 * g**2 - g**2 / 2)) / sympy.sqrt(2 * sympy.pi)
@@ -119,7 +123,11 @@ test_lemma_f6_sharp, test_lemma_f6_sharp_controls = lemma_f6_sharp.tests()
     paper=("Lemma F.6",),
 )
 def lemma_f6(rng: np.random.Generator, *, bound: Tail = bounds.norm_tail) -> Iterator[Verdict]:
-    """β ~ N(0, I_d): P(‖β‖² ≥ d(1+t)²) ≤ exp(−dt²/2) for all t ≥ 0 and d."""
+    """β ~ N(0, I_d): P(‖β‖² ≥ d(1+t)²) ≤ exp(−dt²/2) for t ≥ 0.
+
+    It follows from the sharper form, t ≥ log(1+t), an identity of derivatives; the probability is enclosed on a grid of
+    d and t, and at the worst kept.
+    """
     yield from replayed("lemma-f6", bound)
     gap = RATE - T**2 / 2
     yield require(gap.subs(T, 0) == 0, "t - log(1+t) is 0 at 0")
@@ -147,7 +155,11 @@ def lemma_f6_prefactor(
     least_dim: int = 2,
     ratio: Callable[[sympy.Expr, sympy.Expr], sympy.Expr] = lambda a, x: x / (x - a + 1),
 ) -> Iterator[Verdict]:
-    """For d ≥ 2 and t ≥ 0, P(‖β‖² ≥ d(1+t)²) ≤ exp(−d(t²/2 + t − log(1+t)))·(√(2d)/5)/(1 + dt(1+t/2))."""
+    """For d ≥ 2 and t ≥ 0, P(‖β‖² ≥ d(1+t)²) ≤ exp(−d(t²/2 + t − log(1+t)))·(√(2d)/5)/(1 + dt(1+t/2)).
+
+    The steps of the proof are checked as identities in d and t; the probability is enclosed on a grid of d and t, and
+    at the worst kept.
+    """
     yield from replayed("lemma-f6-prefactor", bound, least_dim)
     y, z, s, c = sympy.symbols("y z s c", positive=True)
     slope = z - sympy.log(1 + z)

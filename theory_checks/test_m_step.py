@@ -38,7 +38,8 @@ def m_step(
 ) -> Iterator[Verdict]:
     """From any responsibilities ŵ: ‖μ̂_k − Σ_i ŵ_ik x_i/Σ_i ŵ_ik‖ ≤ diam(X)[tanh(g/4) + 1/(1 + A e^c π̂_k)].
 
-    π̂_k = (1/N)Σ_i ŵ_ik (equality to half of the balls' digits).
+    π̂_k = (1/N)Σ_i ŵ_ik (equality to half of the balls' digits). Proved for all of them; enclosed on drawn, searched
+    and kept samples and responsibilities.
     """
     em = build(GRID_CLASS, 0.5)
     yield from kept.replay(lambda found: given_m_step(em, "the worst kept", *expanded(found), bound), "m-step")

@@ -21,6 +21,7 @@ from constructions.tensor_power_transformer import Form, TensorPowerTransformer,
 from theory_checks import kept
 from theory_checks import tensor_instances as instances
 from theory_checks import tensor_subjects as subjects
+from theory_checks.coverage import covering
 from theory_checks.enclosures import decided, enclose
 from theory_checks.ledger import Verdict, require, statement
 from theory_checks.tensor_steps import judge_float_run, judge_kept_exactly
@@ -60,7 +61,8 @@ def remark_g3_step(
     constant: Callable[[Fraction], Fraction] = step_constant,
 ) -> Iterator[Verdict]:
     """In exact arithmetic one step of the softmax form has |v̂⁺ − T(I,v,v)| ≤ s²(V²/3 + V⁴/2)·|T|(|v|,|v|), coordinate
-    by coordinate, V = max|v_j|, whenever sV² ≤ 4: the same matrices in ball arithmetic prove it on every instance.
+    by coordinate, V = max|v_j|, whenever sV² ≤ 4: proved for all T and v, and by the same matrices in ball arithmetic
+    on drawn and kept rational instances, s from 1 to 2⁻²³.
     """
     yield from kept.replay(lambda found: judge_kept_step(found, make, encode, constant), "remark-g3-step")
     for dim in (1, 2, 3, 5):
@@ -165,11 +167,11 @@ test_step, test_step_controls = remark_g3_step.tests()
     paper=("Remark G.3",),
 )
 def remark_g3(rng: np.random.Generator, *, make: Make = softmax_form, scale: float = 1.0) -> Iterator[Verdict]:
-    """L iterations of the softmax form are within the recursion e⁺ = |T|(e, |v| + e_s) + |T|(|v|, e_s) +
-    φ|T|(|v| + e, |v| + e_s) + a of L exact ones: φ, e_s − e = O(s²), a = O(u/s).
+    """L iterations of the softmax form are within the recursion e⁺ = |T|(e, |v| + e_s) + |T|(|v|, e_s) + φ|T|(|v| + e,
+    |v| + e_s) + a of L exact ones: φ, e_s − e = O(s²), a = O(u/s).
 
-    L = 3; s from 2⁻³ to 2⁻³⁰ in float64, to 2⁻¹² in float32. The exact iterates are enclosed in balls.
-    The worst kept is judged in exact arithmetic: rounding has no part in how close it comes.
+    L = 3; s from 2⁻³ to 2⁻³⁰ in float64, to 2⁻¹² in float32, on drawn and kept tensors. The exact iterates are enclosed
+    in balls. The worst kept is judged in exact arithmetic: rounding has no part in how close it comes.
     """
     yield from kept.replay(lambda found: judge_kept_exactly(kept_model(make), found, scale), "remark-g3")
     for dtype, exponents in ((torch.float64, (3, 6, 9, 15, 30)), (torch.float32, (3, 6, 12))):
@@ -199,21 +201,23 @@ test_remark_g3, test_remark_g3_controls = remark_g3.tests()
     source="Remark G.3, s² against rounding",
     text="ours",
     evidence="certified",
+    coverage="interval",
     paper=("Remark G.3",),
 )
 def remark_g3_best_scale(
     rng: np.random.Generator, *, best: Callable[[int, torch.dtype], Fraction] = bounds.best_scale
 ) -> Iterator[Verdict]:
-    """best_scale(d_0, dtype) is within a factor 1.15 of the least bound over all s of one step with |v_j| ≤ 1,
-    φ(s, 1) + 2ω/s per unit of |T|: a power of two loses at most (2 + √2)/3 against s = (6ω/5)^{1/3}.
+    """best_scale(d_0, dtype) is within a factor 1.15 of the least bound over all s > 0 of one step with |v_j| ≤ 1, φ(s,
+    1) + 2ω/s per unit of |T|: a power of two loses at most (2 + √2)/3 against s = (6ω/5)^{1/3}. For five d_0 and two
+    formats.
     """
     for dtype in (torch.float64, torch.float32):
         for max_dim in (1, 2, 5, 13, 64):
             scale = best(max_dim, dtype)
             name = f"d0={max_dim} {str(dtype)[6:]} s=2^-{scale.denominator.bit_length() - 1}"
-            yield from decided(partial(_near_least, scale, max_dim, dtype, name))
+            yield from covering("interval", decided(partial(_near_least, scale, max_dim, dtype, name)))
             power_of_two = scale.denominator & (scale.denominator - 1) == 0 and scale.numerator == 1
-            yield require(power_of_two, f"{name}: a power of two")
+            yield from covering("interval", [require(power_of_two, f"{name}: a power of two")])
 
 
 def _near_least(scale: Fraction, max_dim: int, dtype: torch.dtype, name: str) -> Iterator[Verdict]:

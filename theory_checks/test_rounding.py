@@ -42,10 +42,11 @@ def rounding(
     full: bool = False,
 ) -> Iterator[Verdict]:
     """One EM step by torch, in float64, float32 or bfloat16, differs from the same weights on the same tokens in exact
-    arithmetic, enclosed in balls, by at most the allowance.
+    arithmetic, enclosed in balls, by at most the allowance. Weights and tokens of each format are exact in balls, so
+    the difference is rounding alone.
 
-    Weights and tokens of each format are exact in balls, so the difference is rounding alone. Two steps, each from the
-    tokens of the format: the second reads what the networks wrote. A bound that is not finite is vacuous.
+    Two steps, each from the tokens of the format: the second reads what the networks wrote. A bound that is not finite
+    is vacuous. Drawn and kept data sets.
     """
     grid = ((1, 2, 3, 5), (2, 3, 5, 7), (0, 29, 101)) if full else ((1, 5), (3, 7), (0, 29))
     yield from kept.replay_tasks(lambda task: judge_task(task, torch.float32, arithmetic, allowance), "rounding")

@@ -133,7 +133,10 @@ def the_worst(found: kept.Instance) -> Pairs:
     paper=("Lemma F.7",),
 )
 def lemma_f7(rng: np.random.Generator, *, bound: Bound = bounds.log_ratio) -> Iterator[Verdict]:
-    """‖log softmax(u) − log softmax(v)‖_∞ ≤ 2‖u − v‖_∞ for all u, v in R^n; a supremum, never attained for u ≠ v."""
+    """‖log softmax(u) − log softmax(v)‖_∞ ≤ 2‖u − v‖_∞ for u, v in R^n; a supremum, never attained for u ≠ v.
+
+    The steps of the proof are checked as identities for all sizes; the inequality is enclosed on drawn and kept pairs.
+    """
     yield from kept.replay(lambda found: log_ratios(the_worst(found), bound), "lemma-f7")
     u, v, shift = sympy.symbols("u v D", real=True)
     others, p = sympy.symbols("others p", positive=True)  # Σ_{j≠k} e^{u_j}, and the moved logit's probability
@@ -170,7 +173,10 @@ test_lemma_f7, test_lemma_f7_controls = lemma_f7.tests()
     paper=("Corollary F.1",),
 )
 def corollary_f1(rng: np.random.Generator, *, bound: Bound = bounds.softmax_difference) -> Iterator[Verdict]:
-    """‖softmax(u) − softmax(v)‖_∞ ≤ exp(2‖u − v‖_∞) − 1 for all u, v in R^n."""
+    """‖softmax(u) − softmax(v)‖_∞ ≤ exp(2‖u − v‖_∞) − 1 for u, v in R^n.
+
+    What it takes beside Lemma F.7 is checked as identities; the inequality is enclosed on drawn and kept pairs.
+    """
     yield from kept.replay(lambda found: differences(the_worst(found), bound), "corollary-f1")
     size, q = sympy.symbols("D q", positive=True)
     p = q * sympy.exp(size)
@@ -196,7 +202,10 @@ def p1(
     bound: Bound = bounds.tilt,
     mass: Callable[[sympy.Expr], sympy.Expr] = lambda root: 1 / (1 + root),
 ) -> Iterator[Verdict]:
-    """If q ∝ p·exp(η) with η in [a, b] then TV(p, q) ≤ tanh((b − a)/4); two-point distributions attain it."""
+    """If q ∝ p·exp(η) with η in [a, b] then TV(p, q) ≤ tanh((b − a)/4); two-point distributions attain it.
+
+    The steps of the proof are checked as identities for all sizes; the inequality is enclosed on drawn pairs.
+    """
     # A set S of mass s; e^η has the averages α on S and β off it, whatever the size; ρ = α/β ≤ e^{b−a} = κ².
     s, other, alpha, beta, rho, more = sympy.symbols("s other alpha beta rho more", positive=True)
     root = 1 + more  # κ > 1
@@ -229,7 +238,10 @@ test_p1, test_p1_controls = p1.tests()
     paper=("Corollary F.1",),
 )
 def corollary_f1_sharp(rng: np.random.Generator, *, bound: Bound = bounds.softmax_variation) -> Iterator[Verdict]:
-    """TV(softmax(u), softmax(v)) ≤ tanh(‖u − v‖_∞/2), below 1 for all u, v; two-point distributions attain it."""
+    """TV(softmax(u), softmax(v)) ≤ tanh(‖u − v‖_∞/2), below 1 whatever u, v; two-point distributions attain it.
+
+    That q is p tilted is checked as an identity, which proves it for all sizes by P1; it is enclosed on drawn pairs.
+    """
     u, v = sympy.symbols("u v", real=True)
     before, after = sympy.symbols("before after", positive=True)  # Σ_{j≠k} e^{u_j}, Σ_{j≠k} e^{v_j}
     p, q = sympy.exp(u) / (sympy.exp(u) + before), sympy.exp(v) / (sympy.exp(v) + after)
@@ -261,7 +273,10 @@ def weight_pairs(rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray, np
 
 @statement("p2", source="P2 (floor)", text="ours", evidence="exact")
 def p2(rng: np.random.Generator, *, bound: Callable[[Scalar, Scalar], Scalar] = bounds.floor) -> Iterator[Verdict]:
-    """For a, b ≥ 0 with positive sums, TV(a/Σa, b/Σb) ≤ Σ_j|a_j − b_j| / max(Σa, Σb)."""
+    """For a, b ≥ 0 with positive sums, TV(a/Σa, b/Σb) ≤ Σ_j|a_j − b_j| / max(Σa, Σb).
+
+    The steps of the proof are checked as identities for all sizes; the inequality is judged on drawn rational pairs.
+    """
     a, b, total, more = sympy.symbols("a b total more", positive=True)  # Σa, and Σb − Σa ≥ 0
     larger = total + more
     missing = (b - a) / larger - (b / larger - a / total)

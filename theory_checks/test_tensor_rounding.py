@@ -100,7 +100,8 @@ def tensor_rounding(
     scale: float = 1.0,
 ) -> Iterator[Verdict]:
     """e⁺ = |T|(e, |v| + e_s) + |T|(|v|, e_s) + γ_{3d_0+4}|T|(|v| + e, |v| + e_s) + γ_1(|v| + e) bounds the rounding
-    error of every coordinate, e_s = e + γ_{d_0+1}(|v| + e): three formats against rationals, three iterations.
+    error of each coordinate, e_s = e + γ_{d_0+1}(|v| + e): three formats against rationals, three iterations, on drawn,
+    searched and kept tensors.
 
     Remark G.1's form has its own counts, and so has the form that clears `vec` before writing it (no last term).
     """

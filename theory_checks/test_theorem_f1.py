@@ -54,7 +54,9 @@ def class_radius(task: int) -> str:
     paper=("Theorem F.1", "Theorem 1", "Remark 2"),
 )
 def one_theta(rng: np.random.Generator, *, radius: Callable[[int], str] = class_radius) -> Iterator[Verdict]:
-    """Θ is a function of the class and ε alone: the file is byte-identical for every data set, d ≤ d_0, K ≤ K_0, N."""
+    """Θ is a function of the class and ε alone: the file is byte-identical for five data sets of different d ≤ d_0, K ≤
+    K_0 and N, in both parametrisations.
+    """
     for construction, tolerance in (("floor", "0.3"), ("paper", "8")):
         digests = []
         for number, (name, options) in enumerate(TASKS):
@@ -100,7 +102,7 @@ def _layer_per_component(max_dim: int, max_components: int, steps: int) -> Trans
 def resources_row(
     rng: np.random.Generator, *, build: Callable[[int, int, int], Transformer] = lowered
 ) -> Iterator[Verdict]:
-    """2L layers (2 stored), at most 2 heads a layer and width 2d_0 + 5K_0 + 2, whatever d_0, K_0 and L.
+    """2L layers (2 stored), at most 2 heads a layer and width 2d_0 + 5K_0 + 2, for five d_0, K_0, L up to 13, 17, 7.
 
     (Prior work is reported to need O(KL) layers; that is cited, not checked.)
     """
@@ -165,8 +167,9 @@ def floor_weights(
     log_a: Callable[[TaskClass, float], float] = log_a_of_floor,
     factor: float = 1.0,
 ) -> Iterator[Verdict]:
-    """B_Θ of `floor` is polynomial in B, 1/ε, 1/π_min, K_0, d_0: below an explicit bound with A = 6B/(ε π_min);
-    of `paper` it is at least exp(2B² + log(1/π_min))·r e^{−r}. Operator norms of the float weights are enclosed.
+    """B_Θ of `floor` is polynomial in B, 1/ε, 1/π_min, K_0, d_0: below an explicit bound with A = 6B/(ε π_min); of
+    `paper` it is at least exp(2B² + log(1/π_min))·r e^{−r}. Operator norms of the float weights are enclosed, for 16
+    listed classes and the worst one kept.
     """
     yield from kept.replay(lambda found: below_limit(*worst_class(found), log_a, factor), "floor-weights")
     for radius in (2.0, 3.0, 5.0, 7.0):
@@ -237,7 +240,7 @@ ReadOut = Callable[[EmTransformer, np.ndarray, int, int], Mixture]
 def remark_f3(rng: np.random.Generator, *, read: ReadOut = read_out) -> Iterator[Verdict]:
     """μ̂_k = (K/N)Σ_i 1{r(i)=k} mu_i and π̂ = pi of a token: linear, and the parameters that the tokens carry.
 
-    Equality on integers, where floating point is exact.
+    Equality on drawn integers, where floating point is exact.
     """
     em = subjects.sound(SMALL_CLASS)
     for dim in (1, 2, 3, 5):
@@ -294,7 +297,10 @@ def _drop_first(em: EmTransformer, samples: np.ndarray, start: Mixture) -> np.nd
     paper=("Theorem F.1", "Remark 2"),
 )
 def sample_remainder(rng: np.random.Generator, *, encode: Encode = encode) -> Iterator[Verdict]:
-    """For every N ≥ K the tokens are those of the first K⌊N/K⌋ samples, and EM steps on these are within the bound."""
+    """The tokens are those of the first K⌊N/K⌋ samples, and EM steps on these are within the bound.
+
+    For N = 2K − 1, 3K + 1, 10K + 1 drawn samples and K = 2, 3, 5, 7.
+    """
     em, balls = subjects.sound(SMALL_CLASS), subjects.in_balls_sound(SMALL_CLASS)
     for k in (2, 3, 5, 7):
         for count in (2 * k - 1, 3 * k + 1, 10 * k + 1):

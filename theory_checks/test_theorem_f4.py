@@ -170,7 +170,7 @@ def theorem_f5(
     """From (A1)'s region one EM step on n ≥ n_0 samples leads into D ≤ a, with probability ≥ 1 − δ.
 
     The paper's n_0 has an unknown constant; this one is explicit: the least n at which the explicit bound on D⁺ is ½,
-    less than every a of the paper. And it holds from all θ of the region at once, where the paper's is for one.
+    less than each a of the paper. And it holds from all θ of the region at once, where the paper's is for one.
     Not applicable where 2^15 samples are not enough.
     """
     for components, dim, separation, least in CASES:

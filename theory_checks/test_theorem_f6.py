@@ -136,10 +136,11 @@ def theorem_f6(
     mutants: Mapping[str, Mutant] = MUTANTS,
     lowered: bool = False,
 ) -> Iterator[Verdict]:
-    """Under (A1), C = 1 ... 128, with log A = ½(B_X+B_μ)² + log(2/min π*) + U no responsibility is below 1/A and a step
-    has ‖μ̂_k − μ_k⁺‖ ≤ diam(X)[tanh(U/4) + tanh(g/4)], |log π̂_k − log π_k⁺| ≤ U; first step (F.6): U = 0.
+    """Under (A1) with log A = ½(B_X+B_μ)² + log(2/min π*) + U no responsibility is below 1/A and a step has ‖μ̂_k −
+    μ_k⁺‖ ≤ diam(X)[tanh(U/4) + tanh(g/4)], |log π̂_k − log π_k⁺| ≤ U; first step (F.6): U = 0.
 
-    (A1) and contested samples are verified, and on every instance two broken transformers are refuted.
+    Drawn instances with C = 1, 8, 64, 128 (in full all powers of two up to 128). (A1) and contested samples are
+    verified, and on each instance two broken transformers are refuted.
     """
     for given in drawn(rng, full):
         yield from decided(partial(judge, given, build, mutants, lowered))
