@@ -6,7 +6,6 @@ within `bound` of `reference`. proofs_notes/export.md describes the file.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,18 +14,17 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args
 
 import numpy as np
-from safetensors import safe_open
 
-from constructions import weights_file
+from constructions import exact_arrays, strict_json, weights_file
+from constructions.balls import fill
 from constructions.errors import InputError
-from constructions.sample_files import read_npy
+from constructions.strict_json import LARGEST_DIGITS, refuse, short
 from constructions.transformer import Transformer
 from constructions.weights import Array
 
 FORMAT = 1
 NAME = "claims.json"
-LARGEST_DIGITS = 4000
-"""Of the numerator or the denominator of a fraction in a file."""
+MOST_CLAIMS = 10_000
 FRACTION = rf"-?[0-9]{{1,{LARGEST_DIGITS}}}(/0*[1-9][0-9]{{0,{LARGEST_DIGITS - 1}}})?"
 Norm = Literal["euclidean", "absolute"]
 FIELDS = (
@@ -79,48 +77,19 @@ def read(folder: Path) -> tuple[Transformer, list[Claim]]:
     """
     if not folder.is_dir():
         raise InputError(f"there is no directory {str(folder)!r}")
-    transformer = _weights(folder / "transformer.safetensors")
+    transformer, _ = weights_file.load(folder / "transformer.safetensors")
     path = folder / NAME
-    if not path.is_file():
-        raise InputError(f"there is no file {str(path)!r}")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{str(path)!r} is not JSON: {error}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        found = content.get("format") if isinstance(content, dict) else None
-        raise InputError(f"{str(path)!r} has format {found!r}; this version reads {FORMAT}")
-    entries = content.get("claims")
-    if not isinstance(entries, list) or not entries:
-        raise InputError(f'{str(path)!r} claims nothing: "claims" must be a list of at least one claim')
+    content = strict_json.fields(strict_json.read(path), repr(str(path)), ("format", "claims"))
+    if type(content["format"]) is not int or content["format"] != FORMAT:
+        refuse(repr(str(path)), f"has format {short(content['format'])}; this version reads {FORMAT}")
+    entries = content["claims"]
+    if not isinstance(entries, list) or not 1 <= len(entries) <= MOST_CLAIMS:
+        found = f"{len(entries)} claims" if isinstance(entries, list) else f"{short(entries)} as its claims"
+        refuse(repr(str(path)), f"has {found}; a list of 1 to {MOST_CLAIMS} is needed")
     files: dict[str, Array] = {}
     return transformer, [
         _Reader(folder, files, number, entry).claim(transformer) for number, entry in enumerate(entries)
     ]
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"it has the number {name}")
-
-
-def _weights(path: Path) -> Transformer:
-    try:
-        transformer, _ = weights_file.load(path)
-    except (AttributeError, IndexError) as error:  # a list where an object is needed, a vector where a matrix is
-        raise InputError(f"{str(path)!r} is not a transformer file: {error}") from error
-    if not transformer.schedule or not all(type(layer) is int for layer in transformer.schedule):
-        raise InputError(
-            f"{str(path)!r} has the schedule {_short(transformer.schedule)}; it must hold integers, at least one"
-        )
-    with safe_open(path, framework="np") as file:
-        stored = len(file.keys())
-    used = len(list(transformer.parameters()))
-    if stored != used:
-        raise InputError(f"{str(path)!r} holds {stored} tensors, but its layers have {used}: one lacks, or is not read")
-    for name, matrix in transformer.named_parameters():
-        if not matrix.isfinite().all():
-            raise InputError(f"{str(path)!r} has a number in {name} that is not finite")
-    return transformer
 
 
 class _Reader:
@@ -130,15 +99,15 @@ class _Reader:
         self.folder, self.files, self.entry = folder, files, entry
         self.name = f"claim {number}"
         if not isinstance(entry, dict):
-            self._refuse(f"is {_short(entry)}; it must be an object")
+            self._refuse(f"is {short(entry)}; it must be an object")
         unknown = [key for key in entry if key not in FIELDS]
         if unknown:
-            self._refuse(f"has a field {unknown[0]!r}; the fields are {', '.join(FIELDS)}")
+            self._refuse(f"has a field {short(unknown[0])}; the fields are {', '.join(FIELDS)}")
         if "name" in entry:
             self.name = f"claim {entry['name']!r}"
         for field in ("name", "why"):
             if not isinstance(entry.get(field, ""), str) or (field == "name" and not entry.get(field)):
-                self._refuse(f"has the {field} {_short(entry.get(field))}; it must be text")
+                self._refuse(f"has the {field} {short(entry.get(field))}; it must be text")
         if not entry["name"].isprintable():  # a table shows it: no line of its own, no commands to a terminal
             self._refuse("has a name with characters that cannot be printed on one line")
         missing = [field for field in ("reference", "bound") if field not in entry]
@@ -150,7 +119,7 @@ class _Reader:
         source = self.entry.get("input", "input.npy")
         tokens = self._array("input", source)
         if not isinstance(source, str) or tokens.ndim != 2 or not len(tokens) or tokens.shape[1] != transformer.width:
-            self._refuse(f"starts from {_short(source)} of shape {tokens.shape}; (N, {transformer.width}) is needed")
+            self._refuse(f"starts from {short(source)} of shape {tokens.shape}; (N, {transformer.width}) is needed")
         count, width = tokens.shape
         coordinates = self._indices("coordinates", self.entry.get("coordinates", list(range(width))), width)
         pooling, rows = None, count
@@ -165,18 +134,21 @@ class _Reader:
             self._refuse(f"has a reference of shape {reference.shape} for a read-out of shape {shape}")
         norm = self.entry.get("norm", "euclidean")
         if norm not in get_args(Norm):
-            self._refuse(f"has the norm {_short(norm)}; it must be one of {', '.join(get_args(Norm))}")
+            self._refuse(f"has the norm {short(norm)}; it must be one of {', '.join(get_args(Norm))}")
         bounds = shape[:1] if norm == "euclidean" else shape
         bound = self._floats("bound", self.entry["bound"])
         if bound.shape not in ((), bounds):
             self._refuse(f"has a bound of shape {bound.shape}; a number or {bounds} is needed")
         rounding, trivial = (self._number(field, default) for field, default in (("rounding", 0.0), ("trivial", inf)))
-        if (bound < 0).any() or rounding < 0:
-            self._refuse("has a bound or a rounding that is negative")
+        if (bound < 0).any():
+            self._refuse(f"has a bound of {bound.min():g}; none may be negative")
+        for field, value in (("rounding", rounding), ("trivial", trivial)):
+            if value < 0:
+                self._refuse(f"has the {field} {value:g}; it must not be negative")
         return Claim(
             self.entry["name"],
             source,
-            tokens.astype(np.float64),
+            tokens,
             self._layers(len(transformer.schedule)),
             pooling,
             coordinates,
@@ -191,7 +163,7 @@ class _Reader:
         given = self.entry.get("layers", [0, total])
         integers = isinstance(given, list) and len(given) == 2 and all(type(value) is int for value in given)
         if not integers or not 0 <= given[0] < given[1] <= total:
-            self._refuse(f"has the layers {_short(given)}; [start, stop) must lie in [0, {total})")
+            self._refuse(f"has the layers {short(given)}; [start, stop) must lie in [0, {total})")
         return given[0], given[1]
 
     def _tokens(self, given: Any, count: int) -> Array:
@@ -204,7 +176,7 @@ class _Reader:
 
     def _indices(self, field: str, given: Any, limit: int) -> Array:
         if not isinstance(given, list) or not given or not all(type(v) is int and 0 <= v < limit for v in given):
-            self._refuse(f"has the {field} {_short(given)}; indices from 0 to {limit - 1} are needed")
+            self._refuse(f"has the {field} {short(given)}; indices from 0 to {limit - 1} are needed")
         return np.array(given)
 
     def _number(self, field: str, default: float) -> float:
@@ -229,27 +201,17 @@ class _Reader:
                     self._refuse(f"names {given!r}; its {field} must be a file beside it")
                 if not path.is_file():
                     raise InputError(f"there is no file {str(path)!r}, which {self.name} names")
-                loaded = read_npy(path)
-                if loaded.dtype.kind not in "iuf" or not np.isfinite(loaded).all():
-                    raise InputError(f"{str(path)!r} holds something else than finite numbers")
-                self.files[given] = loaded.astype(np.float64)
+                self.files[given] = exact_arrays.read(path)
             return self.files[given]
-        nested = np.array(given, dtype=object)  # rows that differ in length stay lists, which are no numbers
-        result = np.empty(nested.size, dtype=object)
-        result[:] = [self._fraction(field, value) for value in nested.ravel().tolist()]
-        return result.reshape(nested.shape)
+        shape, entries = strict_json.nested(given)
+        return fill((self._fraction(field, entry) for entry in entries), shape)
 
     def _fraction(self, field: str, value: Any) -> Fraction:
         if isinstance(value, str) and re.fullmatch(FRACTION, value):
             return Fraction(value)
         if isinstance(value, bool) or not isinstance(value, int | float) or value in (inf, -inf):
-            self._refuse(f"has {_short(value)} in its {field}; finite numbers or fractions such as '2/3' are needed")
+            self._refuse(f"has {short(value)} in its {field}; finite numbers or fractions such as '2/3' are needed")
         return Fraction(value)
 
     def _refuse(self, why: str) -> NoReturn:
         raise InputError(f"{self.name} of {str(self.folder / NAME)!r} {why}")
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

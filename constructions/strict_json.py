@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -88,7 +88,7 @@ def parse(data: bytes | str, told: str) -> Any:
     def real(digits: str) -> Any:
         value = float(digits)
         if math.isinf(value) or (value == 0 and re.search("[1-9]", re.split("[eE]", digits)[0])):
-            return fault(f"has the number {short(digits, str)}, which float64 holds as {value:g}")
+            return fault(f"has the number {_cut(digits)}, which float64 holds as {value:g}")
         return value
 
     def constant(name: str) -> Any:
@@ -144,10 +144,16 @@ def refuse(told: str, why: str) -> NoReturn:
     raise InputError(f"{told} {why}")
 
 
-def short(value: Any, text: Callable[[Any], str] = repr) -> str:
-    """The value as a message shows it: at most 60 characters."""
-    shown = text(value)
-    return shown if len(shown) <= 60 else f"{shown[:57]}..."
+def short(value: Any) -> str:
+    """The value as a message shows it: in JSON, at most 60 characters."""
+    text = json.dumps(value, ensure_ascii=False)
+    if not text.isprintable():
+        text = json.dumps(value)
+    return _cut(text)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _float(entry: Any, told: str) -> float:

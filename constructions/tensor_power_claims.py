@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from constructions.balls import fill
-from constructions.claims import LARGEST_DIGITS
 from constructions.number_system import Rationals
 from constructions.outputs import Claimed
+from constructions.strict_json import LARGEST_DIGITS
 from constructions.tensor_power_run import PowerRun, StepReport, magnitude
 from constructions.weights import Array
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors import safe_open
+from safetensors.numpy import save_file
 
 
 @dataclass(frozen=True)
@@ -54,3 +55,15 @@ class Export:
             if f"layers.{layer}.mlp.w1" in t:
                 h = h + np.maximum(h @ t[f"layers.{layer}.mlp.w1"].T, 0) @ t[f"layers.{layer}.mlp.w2"].T
         return h
+
+
+def foreign(folder: Path, **claim: object) -> None:
+    """One softmax head without scores: every token gets the mean of the tokens. Ten lines, no project of ours."""
+    zeros, one = np.zeros((1, 2)), np.eye(2)
+    names = ("query", "key", "value", "output")
+    tensors = {f"layers.0.attention.0.{n}": m for n, m in zip(names, (zeros, zeros, one, one), strict=True)}
+    construction = {"format": 1, "schedule": [0, 0], "activation": ["softmax"]}
+    save_file(tensors, folder / "transformer.safetensors", metadata={"construction": json.dumps(construction)})
+    np.save(folder / "input.npy", np.array([[1.0, 2], [4, 0], [1, 1]]))
+    entry = {"name": "h + mean + 2 mean", "tokens": [1], "reference": [[10, 3]], "bound": 1e-12} | claim
+    (folder / "claims.json").write_text(json.dumps({"format": 1, "claims": [entry]}))

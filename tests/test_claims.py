@@ -84,32 +84,46 @@ def test_what_is_left_out_is_everything(folder):
     ("change", "message"),
     [
         ({"name": 3}, "has the name 3; it must be text"),
-        ({"name": ""}, "has the name ''"),
+        ({"name": ""}, 'has the name ""; it must be text'),
         ({"name": "c  holds\n1 claim: 1 holds"}, "has a name with characters that cannot be printed"),
         ({"name": "\x1b[2Jc"}, "has a name with characters that cannot be printed"),
         ({"why": 3}, "has the why 3; it must be text"),
-        ({"limit": 1}, "has a field 'limit'; the fields are name, input"),
-        ({"reference": None}, "has None in its reference"),
-        ({"bound": True}, "has True in its bound"),
-        ({"reference": [[1, "1/0"]]}, "has '1/0' in its reference"),
-        ({"reference": [[1, "1e5"]]}, "has '1e5' in its reference"),
+        ({"limit": 1}, 'has a field "limit"; the fields are name, input'),
+        ({"reference": None}, "has null in its reference"),
+        ({"bound": True}, "has true in its bound"),
+        ({"reference": [[1, "1/0"]]}, 'has "1/0" in its reference'),
+        ({"reference": [[1, "1e5"]]}, 'has "1e5" in its reference'),
         ({"reference": [[1, 2], [3]]}, r"has \[1, 2\] in its reference"),
         ({"reference": [[1, [2]]]}, r"has \[2\] in its reference"),
         ({"reference": [1, 2]}, r"has a reference of shape \(2,\) for a read-out of shape \(1, 2\)"),
         ({"reference": "stream.npy"}, r"has a reference of shape \(3, 5\) for a read-out of shape \(1, 2\)"),
         ({"reference": "../stream.npy"}, "names '../stream.npy'; its reference must be a file beside it"),
         ({"reference": "absent.npy"}, "there is no file .*absent.npy', which claim 'c' names"),
-        ({"reference": "nan.npy"}, "nan.npy' holds something else than finite numbers"),
-        ({"reference": "text.npy"}, "text.npy' holds something else than finite numbers"),
-        ({"reference": "damaged.npy"}, "damaged.npy' is not an array of numbers"),
-        ({"input": "flat.npy"}, r"starts from 'flat.npy' of shape \(3,\); \(N, 5\) is needed"),
-        ({"input": "narrow.npy"}, r"starts from 'narrow.npy' of shape \(3, 4\)"),
+        ({"reference": "nan.npy"}, r"nan.npy' has nan in \[0\]\[0\]; all numbers must be finite"),
+        ({"reference": "text.npy"}, "text.npy' holds str32; real numbers are needed"),
+        ({"reference": "damaged.npy"}, "damaged.npy' is no .npy file: it begins with"),
+        ({"input": "flat.npy"}, r'starts from "flat.npy" of shape \(3,\); \(N, 5\) is needed'),
+        ({"input": "narrow.npy"}, r'starts from "narrow.npy" of shape \(3, 4\)'),
         ({"input": [[0, 0, 0, 0, 0]]}, "starts from"),
-        ({"norm": "max"}, "has the norm 'max'; it must be one of euclidean, absolute"),
+        ({"norm": "max"}, 'has the norm "max"; it must be one of euclidean, absolute'),
         ({"bound": [1, 2]}, r"has a bound of shape \(2,\); a number or \(1,\) is needed"),
         ({"norm": "absolute", "bound": [1]}, r"has a bound of shape \(1,\); a number or \(1, 2\) is needed"),
-        ({"bound": -1}, "has a bound or a rounding that is negative"),
-        ({"rounding": -1e-9}, "has a bound or a rounding that is negative"),
+        ({"bound": -1}, "has a bound of -1; none may be negative"),
+        ({"rounding": -1e-9}, "has the rounding -1e-09; it must not be negative"),
+        ({"trivial": -1}, "has the trivial -1; it must not be negative"),
+        ({"trivial": None}, "has null in its trivial"),
+        ({"kind": "equality"}, 'has a field "kind"; the fields are name, input'),
+        ({"tokens": [True]}, r"has the tokens \[true\]"),
+        ({"coordinates": [False]}, r"has the coordinates \[false\]"),
+        ({"layers": [False, True]}, r"has the layers \[false, true\]"),
+        ({"reference": "bool.npy"}, "bool.npy' holds bool; real numbers are needed"),
+        ({"reference": "dates.npy"}, r"dates.npy' holds datetime64\[D\]; real numbers are needed"),
+        ({"reference": "complex.npy"}, "complex.npy' holds complex128; real numbers are needed"),
+        ({"reference": "long.npy"}, r"long.npy' has 9007199254740993 in \[0\]\[1\]; float64 holds no such number"),
+        ({"reference": "more.npy"}, "more.npy' has 5 bytes after its array"),
+        ({"reference": "short.npy"}, "short.npy"),
+        ({"norm": ["euclidean"]}, r"has the norm \[\"euclidean\"\]"),
+        ({"input": "bool.npy"}, "bool.npy' holds bool"),
         ({"rounding": [1]}, "has a rounding that is not one number"),
         ({"bound": 10**400}, "has a bound beyond the range of float64"),
         ({"layers": [1, 1]}, r"has the layers \[1, 1\]; \[start, stop\) must lie in \[0, 2\)"),
@@ -118,7 +132,7 @@ def test_what_is_left_out_is_everything(folder):
         ({"layers": 2}, "has the layers 2"),
         ({"coordinates": []}, r"has the coordinates \[\]; indices from 0 to 4 are needed"),
         ({"coordinates": [5]}, r"has the coordinates \[5\]"),
-        ({"coordinates": "mu"}, "has the coordinates 'mu'"),
+        ({"coordinates": "mu"}, 'has the coordinates "mu"'),
         ({"tokens": [3]}, r"has the tokens \[3\]; indices from 0 to 2 are needed"),
         ({"tokens": [-1]}, r"has the tokens \[-1\]"),
         ({"tokens": [1.0]}, r"has the tokens \[1.0\]"),
@@ -133,6 +147,14 @@ def test_claims_that_say_nothing_that_could_be_checked(change, message, folder):
     np.save(folder / "flat.npy", np.zeros(3))
     np.save(folder / "narrow.npy", np.zeros((3, 4)))
     (folder / "damaged.npy").write_bytes(b"\x93NUMPY")
+    np.save(folder / "bool.npy", np.ones((1, 2), bool))
+    np.save(folder / "dates.npy", np.zeros((1, 2), "datetime64[D]"))
+    np.save(folder / "complex.npy", np.ones((1, 2), complex))
+    np.save(folder / "long.npy", np.array([[1, 2**53 + 1]]))
+    np.save(folder / "more.npy", np.ones((1, 2)))
+    whole = (folder / "more.npy").read_bytes()
+    (folder / "more.npy").write_bytes(whole + b"12345")
+    (folder / "short.npy").write_bytes(whole[:-1])
     write(folder, ENTRY | change)
     with pytest.raises(InputError, match=message):
         claims.read(folder)
@@ -141,7 +163,7 @@ def test_claims_that_say_nothing_that_could_be_checked(change, message, folder):
 @pytest.mark.parametrize("field", ["name", "reference", "bound"])
 def test_what_every_claim_must_say(field, folder):
     write(folder, {key: value for key, value in ENTRY.items() if key != field})
-    with pytest.raises(InputError, match=f"claim 0.*has the name None|claim 'c' of .* has no '{field}'"):
+    with pytest.raises(InputError, match=f"claim 0.*has the name null|claim 'c' of .* has no '{field}'"):
         claims.read(folder)
 
 
@@ -149,16 +171,23 @@ def test_what_every_claim_must_say(field, folder):
     ("content", "message"),
     [
         ('{"format": 2, "claims": []}', "has format 2; this version reads 1"),
-        ("[]", "has format None"),
-        ('{"format": 1}', "claims nothing"),
-        ('{"format": 1, "claims": []}', "claims nothing"),
-        ('{"format": 1, "claims": {}}', "claims nothing"),
+        ("[]", r"is \[\]; an object with format, claims is needed"),
+        ('{"format": 1}', "has no field 'claims'"),
+        ('{"format": 1, "claims": []}', "has 0 claims; a list of 1 to 10000 is needed"),
+        ('{"format": 1, "claims": {}}', "has {} as its claims; a list of 1 to 10000 is needed"),
+        ('{"format": 1, "claims": [' + "{}," * 10_000 + "{}]}", "has 10001 claims; a list of 1 to 10000 is needed"),
+        ('{"format": true, "claims": [3]}', "has format true; this version reads 1"),
+        ('{"format": 1, "claims": [3], "tolerance": 5}', 'has a field "tolerance"; the fields are format, claims'),
+        ('{"format": 1, "claims": [3], "claims": [4]}', 'has the key "claims" twice'),
         ('{"format": 1, "claims": [3]}', "claim 0 of .* is 3; it must be an object"),
-        ('{"format": 1, "claims": [{"bound": NaN}]}', "is not JSON: it has the number NaN"),
-        ('{"format": 1, "claims": [{"name": "c", "reference": "stream.npy", "bound": 1e999}]}', "has inf in its bound"),
-        ("{", "is not JSON"),
-        ('"\ud800"', "is not JSON"),
-        ("[" * 100_000, "is not JSON"),
+        ('{"format": 1, "claims": [{"bound": NaN}]}', r"has NaN, which is no number of JSON, in claims\[0\]\.bound"),
+        (
+            '{"format": 1, "claims": [{"name": "c", "reference": "stream.npy", "bound": 1e999}]}',
+            "has the number 1e999, which",
+        ),
+        ("{", "is no JSON from line 1, column 2 on"),
+        ('"\ud800"', "is no text in UTF-8: its byte 1 is 0xed"),
+        ("[" * 100_000, "has values nested more than 32 deep"),
     ],
     ids=lambda text: text[:40],
 )
@@ -188,24 +217,32 @@ def test_a_tensor_is_missing(name, folder):
     tensors = load_file(folder / "transformer.safetensors")
     del tensors[f"layers.0.{name}"]
     write_weights(folder, tensors)
-    with pytest.raises(InputError, match=rf"is not a transformer file: 'layers\.0\.{name}'"):
+    with pytest.raises(InputError, match=rf"lacks the tensor 'layers\.0\.{name}'"):
         claims.read(folder)
 
 
 @pytest.mark.parametrize(
     ("change", "construction", "message"),
     [
-        ({"layers.0.attention.2.query": np.zeros((2, 5))}, {}, "holds 7 tensors, but its layers have 6"),
-        ({"layers.1.mlp.w1": np.zeros((2, 5))}, {}, "holds 7 tensors, but its layers have 6"),
-        ({"layers.0.mlp.w1": np.full((7, 5), np.inf)}, {}, r"has a number in layers\.0\.mlp\.w1 that is not finite"),
-        ({"layers.0.mlp.w1": np.zeros((7, 4))}, {}, "holds no consistent transformer"),
-        ({"layers.0.attention.0.query": np.zeros(5)}, {}, "no consistent transformer|not a transformer file"),
+        ({"layers.0.attention.2.query": np.zeros((2, 5))}, {}, r"lacks the tensor 'layers\.0\.attention\.1\.query'"),
+        ({"layers.1.mlp.w1": np.zeros((2, 5))}, {}, "'layers.1.mlp.w1', but 'activation' names the layers 0 to 0"),
+        (
+            {"layers.0.mlp.w1": np.full((7, 5), np.inf)},
+            {},
+            r"mlp\.w1 has inf in \[0\]\[0\]; all numbers must be",
+        ),
+        ({"layers.0.mlp.w1": np.zeros((7, 4))}, {}, "they must read and write tokens of one width"),
+        ({"layers.0.attention.0.query": np.zeros(5)}, {}, r"query of shape \(5,\); a matrix is needed"),
         ({}, {"format": 2}, "has format 2; this version reads 1"),
-        ({}, {"schedule": [0, 1]}, "the schedule names layer 1"),
-        ({}, {"schedule": [0.0]}, "it must hold integers, at least one|parameter 'schedule'"),
-        ({}, {"schedule": []}, r"has the schedule \(\); it must hold integers, at least one"),
-        ({}, {"layout": 3}, "is not a transformer file"),
-        ({}, {"activation": ["tanh"]}, "no consistent transformer|parameter 'activation'"),
+        ({}, {"schedule": [0, 1]}, r"has schedule\[1\] 1; 'activation' names the layers 0 to 0"),
+        ({}, {"schedule": [0.0]}, r"has schedule\[0\] 0\.0"),
+        ({}, {"schedule": []}, "has 0 entries as its schedule; a list of 1 to 10000 layers is needed"),
+        ({}, {"layout": 3}, "has 3 in its layout"),
+        ({}, {"schedule": [0] * 10_001}, "has 10001 entries as its schedule; a list of 1 to 10000 layers is needed"),
+        ({}, {"schedule": "0"}, 'has "0" as its schedule'),
+        ({}, {"format": True}, "has format true; this version reads 1"),
+        ({}, {"activation": ["relu", "softmax"]}, "holds no tensor of layer 1, which 'activation' names"),
+        ({}, {"activation": ["tanh"]}, r'has activation\[0\] "tanh"; it must be one of softmax, relu'),
     ],
     ids=str,
 )

@@ -95,16 +95,19 @@ def rewrite(path: Path, construction: dict | str | None = None, drop: str = "", 
     ("changes", "fault"),
     [
         ({"construction": {"format": 2}}, "has format 2; this version reads 1"),
-        ({"construction": {"format": None}}, "not a transformer file: 'format'"),
-        ({"construction": {"schedule": None}}, "not a transformer file: 'schedule'"),
-        ({"construction": {"schedule": [0, 3]}}, "layer 3, but 3 layers are stored"),
-        ({"construction": {"activation": ["tanh", "softmax", "softmax"]}}, "activation"),
-        ({"construction": "{"}, "not a transformer file"),
-        ({"construction": "[1]"}, "not a transformer file"),
-        ({"drop": "layers.0.attention.1.key"}, "not a transformer file: 'layers.0.attention.1.key'"),
-        ({"drop": "layers.2.mlp.w2"}, "not a transformer file: 'layers.2.mlp.w2'"),
-        ({"layers.2.mlp.w2": torch.zeros(5, 12)}, "must be"),
-        ({"layers.0.attention.0.key": torch.zeros(2, 6)}, "must be"),
+        ({"construction": {"format": None}}, "has no field 'format'"),
+        ({"construction": {"schedule": None}}, "has no field 'schedule'"),
+        ({"construction": {"schedule": [0, 3]}}, r"has schedule\[1\] 3; 'activation' names the layers 0 to 2"),
+        ({"construction": {"activation": ["softmax", "softmax", "tanh"]}}, r'has activation\[2\] "tanh"'),
+        ({"construction": "{"}, "is no JSON from line 1, column 2 on"),
+        ({"construction": "[1]"}, r"is \[1\]; an object is needed"),
+        ({"drop": "layers.0.attention.1.key"}, "lacks the tensor 'layers.0.attention.1.key'"),
+        ({"drop": "layers.2.mlp.w2"}, "lacks the tensor 'layers.2.mlp.w2'"),
+        (
+            {"layers.2.mlp.w2": torch.zeros(5, 12)},
+            r"\(13, 5\) and .*w2 of shape \(5, 12\); they must be of one rank",
+        ),
+        ({"layers.0.attention.0.key": torch.zeros(2, 6)}, "they must read and write tokens of one width"),
     ],
 )
 def test_damaged_files_are_refused(changes, fault, rng, tmp_path):
@@ -129,7 +132,7 @@ def test_other_files_are_refused(content, tmp_path):
 def test_a_truncated_file_is_refused(rng, tmp_path):
     path = tmp_path / "t.safetensors"
     path.write_bytes(serialise(random_transformer(rng), DESCRIPTION)[:-8])
-    with pytest.raises(InputError, match="not a transformer file"):
+    with pytest.raises(InputError, match="bytes of tensors, but its header tells of"):
         load(path)
 
 

@@ -14,7 +14,7 @@ MOST_OPERATIONS = 4 * 10**9
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 when all claims hold, 1 when one is false, 2 with one sentence on bad input."""
+    """0 when every claim holds or is vacuous, 1 when one is false or undecided, 2 with one sentence on bad input."""
     return run_command(lambda: _run(arguments))
 
 
@@ -32,7 +32,8 @@ def parser() -> Parser:
         description="Evaluate the transformer in a directory by Definitions 4-8, from its files alone, and check what "
         "its claims.json says of it; proofs_notes/export.md describes the files.",
         epilog="Evidence: exact (rationals), certified (balls enclose the exact function of the stored weights), "
-        "sampled (float64). Exit code 0: all claims hold; 1: one is false; 2: bad input.",
+        "sampled (float64). Exit code 0: every claim holds, or says nothing (vacuous); 1: one is false or undecided; "
+        "2: bad input.",
     )
     p.add_argument("folder", type=Path, metavar="DIR", help="transformer.safetensors, claims.json, and what they name")
     p.add_argument(
