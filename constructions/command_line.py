@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import sys
 import textwrap
@@ -88,9 +87,6 @@ def run_command(body: Callable[[], int]) -> int:
         return process.BAD_INPUT
     except KeyboardInterrupt:
         return process.interrupted()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except OSError as error:  # a name too long, a directory that cannot be made
         if error.filename is None:
             raise

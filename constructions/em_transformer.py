@@ -6,9 +6,9 @@ Run `python -m constructions.em_transformer --help` for the demo.
 from __future__ import annotations
 
 if __name__ == "__main__":  # before what --help does not need is loaded
-    from constructions.em_command import main
+    from constructions.process import start
 
-    raise SystemExit(main())
+    start("constructions.em_command")
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

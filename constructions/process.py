@@ -3,9 +3,9 @@
 A module that `python -m` runs begins with
 
     if __name__ == "__main__":
-        from constructions.process import run
+        from constructions.process import start
 
-        run("package.module_with_main")
+        start("package.module_with_main")
 
 before it loads anything else, so that its own imports can be interrupted like all that follows.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import signal
 import sys
 from collections.abc import Iterator
@@ -52,15 +53,17 @@ class Outlet(io.RawIOBase):
 
     def write(self, data: bytes | bytearray | memoryview) -> int:  # type: ignore[override]
         """How many bytes were taken."""
-        if self.error is None:
+        while self.error is None:
             try:
                 return os.write(self.descriptor, data)
+            except BlockingIOError:  # somebody has made it non-blocking
+                select.select([], [self.descriptor], [])
             except OSError as error:
                 self.error = error
         return len(data)
 
 
-def run(command: str) -> NoReturn:
+def start(command: str) -> NoReturn:
     """Call `main()` of a module as this process, and exit with its code.
 
     What is written to a reader that has gone is dropped, and the exit code is as usual; where standard output is full,

@@ -6,9 +6,9 @@ Run `python -m constructions.spectral_transformer --help` for the demo.
 from __future__ import annotations
 
 if __name__ == "__main__":  # before what --help does not need is loaded
-    from constructions.spectral_command import main
+    from constructions.process import start
 
-    raise SystemExit(main())
+    start("constructions.spectral_command")
 
 from dataclasses import dataclass, field
 from math import inf

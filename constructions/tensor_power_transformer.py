@@ -6,9 +6,9 @@ Run `python -m constructions.tensor_power_transformer --help` for the demo.
 from __future__ import annotations
 
 if __name__ == "__main__":  # before what --help does not need is loaded
-    from constructions.tensor_power_command import main
+    from constructions.process import start
 
-    raise SystemExit(main())
+    start("constructions.tensor_power_command")
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before anything is loaded: an interruption is heard from here on
+    from constructions.process import start
+
+    start("figures.__main__")
+
 import argparse
 import ast
 import time
@@ -105,7 +110,3 @@ def _require_directory(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise InputError(f"--out is {str(path)!r}, which is not a directory")
     require_writable(path / "picture" if path.exists() else path)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,7 +1,5 @@
 """What every command does alike."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -35,28 +33,6 @@ def test_exit_codes(capsys):
 def test_memory_that_torch_cannot_have(capsys):
     assert run_command(lambda: len(torch.empty(2**57, dtype=torch.uint8))) == 2
     assert capsys.readouterr().err.startswith("error: this run needs more memory")
-
-
-CLOSED_PIPE = """
-from constructions.command_line import run_command
-def body():
-    for _ in range(100_000):
-        print("many lines")
-    return 0
-raise SystemExit(run_command(body))
-"""
-
-
-def test_a_closed_pipe_is_no_traceback():
-    """As in `command | head -1`."""
-    process = subprocess.Popen([sys.executable, "-c", CLOSED_PIPE], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout is not None
-    assert process.stderr is not None
-    process.stdout.readline()
-    process.stdout.close()
-    assert process.stderr.read() == b""
-    process.stderr.close()
-    assert process.wait(timeout=30) == 1
 
 
 def test_the_parser_raises():

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from commands import COMMANDS
 
@@ -14,25 +15,28 @@ from tgmm.names import ARMS, DESCRIPTIONS
 ROOT = Path(constructions.__file__).parents[1]
 HEAVY = {"torch", "sklearn", "matplotlib", "pandas", "sympy", "scipy.stats"}
 ASK = """
-import contextlib, io, json, runpy, sys
-found = []
-for module, *words in json.loads(sys.argv[1]):
-    sys.argv = [module, *words, "--help"]
-    code, said = None, io.StringIO()
-    with contextlib.redirect_stdout(said):
-        try:
-            runpy.run_module(module, run_name="__main__", alter_sys=True)
-        except SystemExit as end:
-            code = end.code
-    found.append((code, said.getvalue(), sorted(sys.modules)))
-print(json.dumps(found))
+import json, os, runpy, sys
+commands, path = json.loads(sys.argv[1]), sys.argv[2]
+answer, found = os.dup(1), []
+for module, *words in commands:
+    os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC), 1)
+    sys.argv, code = [module, *words, "--help"], None
+    sys.modules.pop(f"{module}.__main__", None)  # each is loaded as if it were the first
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        code = end.code
+    found.append((code, open(path, encoding="utf-8").read(), sorted(sys.modules)))
+os.write(answer, json.dumps(found).encode())
 """
 
 
 @cache
 def asked() -> list[tuple[int, str, list[str]]]:
     """Exit code, text and loaded modules after each command's --help, one after the other."""
-    done = subprocess.run([sys.executable, "-c", ASK, json.dumps(COMMANDS)], capture_output=True, text=True, cwd=ROOT)
+    with NamedTemporaryFile() as said:
+        asking = [sys.executable, "-c", ASK, json.dumps(COMMANDS), said.name]
+        done = subprocess.run(asking, capture_output=True, text=True, cwd=ROOT)
     assert done.stderr == ""
     return json.loads(done.stdout)
 

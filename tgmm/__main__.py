@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before anything is loaded: an interruption is heard from here on
+    from constructions.process import start
+
+    start("tgmm.__main__")
+
 import argparse
 import os
 import sys
@@ -47,7 +52,3 @@ def _run(arguments: list[str]) -> int:
     given = getattr(options, chosen)().parse_args(arguments[1:])
     run: Callable[[argparse.Namespace], int] = import_module(f"tgmm.{chosen}_command").run
     return run(given)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before anything is loaded: an interruption is heard from here on
+    from constructions.process import start
+
+    start("theory_checks.__main__")
+
 import argparse
 import os
 import sys
@@ -179,7 +184,3 @@ def _require_directory(path: Path) -> None:
     if path.exists() and not os.access(path, os.W_OK):
         raise InputError(f"--html is {str(path)!r}, a directory that is not writable")
     require_writable(path / "index.html" if path.exists() else path)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

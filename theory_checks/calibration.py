@@ -7,9 +7,9 @@ can no longer be changed, and whoever reads them checks that they follow from th
 from __future__ import annotations
 
 if __name__ == "__main__":  # before what --help does not need is loaded
-    from theory_checks.calibration_command import main
+    from constructions.process import start
 
-    raise SystemExit(main())
+    start("theory_checks.calibration_command")
 
 import json
 from dataclasses import asdict

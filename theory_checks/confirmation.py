@@ -8,9 +8,9 @@ cells was measured, on seeds of their own; whoever reads them checks that.
 from __future__ import annotations
 
 if __name__ == "__main__":  # before what --help does not need is loaded
-    from theory_checks.confirmation_command import main
+    from constructions.process import start
 
-    raise SystemExit(main())
+    start("theory_checks.confirmation_command")
 
 import json
 from collections.abc import Sequence

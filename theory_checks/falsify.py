@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 if __name__ == "__main__":  # before what --help does not need is loaded
-    from theory_checks.falsify_command import main
+    from constructions.process import start
 
-    raise SystemExit(main())
+    start("theory_checks.falsify_command")
 
 import argparse
 import json

@@ -7,9 +7,9 @@ figures/theorem_f2.py is drawn.
 from __future__ import annotations
 
 if __name__ == "__main__":  # before what --help does not need is loaded
-    from theory_checks.phase_diagram_command import main
+    from constructions.process import start
 
-    raise SystemExit(main())
+    start("theory_checks.phase_diagram_command")
 
 import json
 from collections.abc import Callable, Sequence

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 if __name__ == "__main__":  # before what --help does not need is loaded
-    from theory_checks.precision_map_command import main
+    from constructions.process import start
 
-    raise SystemExit(main())
+    start("theory_checks.precision_map_command")
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence

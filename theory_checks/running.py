@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 
 import theory_checks
+from constructions import process
 from theory_checks.ledger import REGISTRY, Row
 
 
@@ -26,8 +27,14 @@ def run(ids: Sequence[str], seed: int, full: bool, jobs: int) -> Iterator[Row]:
         return
     with ProcessPoolExecutor(jobs, get_context("spawn"), load_statements) as pool:
         ordered = sorted(ids, key=lambda id: REGISTRY[id].evidence != "certified")
-        for task in as_completed([pool.submit(_row, id, seed, full) for id in ordered]):
-            yield task.result()
+        try:
+            with process.held():  # only this process hears Ctrl-C
+                tasks = [pool.submit(_row, id, seed, full) for id in ordered]
+            for task in as_completed(tasks):
+                yield task.result()
+        except BaseException:
+            process.clean()
+            raise
 
 
 def _row(id: str, seed: int, full: bool) -> Row:

@@ -6,6 +6,11 @@ figures/lemma_f2.json. Same seed, same file, up to what another machine rounds d
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before anything is loaded: an interruption is heard from here on
+    from constructions.process import start
+
+    start("theory_checks.uniform_deviations")
+
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -214,7 +219,3 @@ def _run(arguments: Sequence[str] | None) -> int:
     content = json.dumps(run(options.seed, options.replications), indent=1, allow_nan=False) + "\n"
     write_all({options.out: content.encode()})
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

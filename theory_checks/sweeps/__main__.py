@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before anything is loaded: an interruption is heard from here on
+    from constructions.process import start
+
+    start("theory_checks.sweeps.__main__")
+
 import os
 
 # Before numpy and torch are loaded: one thread, one order of adding up.
@@ -179,7 +184,3 @@ def _listing(grid: Grid, declared: Path, results: Path, held: set[AnyCell]) -> s
         f"grid {declared}; results {results}" + (f", with {others} cells that the grid has not" if others else "")
     )
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,6 +12,7 @@ from typing import Any
 import joblib
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from constructions import process
 from constructions.errors import InputError
 from theory_checks.sweeps.grid import AnyCell
 
@@ -44,9 +45,10 @@ def local(cells: Sequence[AnyCell], measure: Measure, columns: Mapping[str, type
     in another order. An InputError if one is killed, by the system for want of memory or by someone.
     """
     with joblib.parallel_config(backend="loky", inner_max_num_threads=1, idle_worker_timeout=LINGER):
-        outcomes = joblib.Parallel(n_jobs=jobs, batch_size=1, return_as="generator_unordered")(
-            joblib.delayed(_outcome)(cell, measure, columns) for cell in costliest_first(cells)
-        )
+        with process.held():  # only this process hears Ctrl-C
+            outcomes = joblib.Parallel(n_jobs=jobs, batch_size=1, return_as="generator_unordered")(
+                joblib.delayed(_outcome)(cell, measure, columns) for cell in costliest_first(cells)
+            )
         try:
             yield from outcomes
         except TerminatedWorkerError as error:
