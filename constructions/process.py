@@ -177,7 +177,7 @@ def clean() -> None:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Ctrl-C waits until this is over; processes that are started meanwhile never hear it."""
+    """Ctrl-C waits until this is over."""
     global _holds, _waiting
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     _holds += 1
@@ -189,3 +189,13 @@ def held() -> Iterator[None]:
         if _waiting and not _holds:
             _waiting = False
             raise KeyboardInterrupt
+
+
+@contextmanager
+def starting_workers() -> Iterator[None]:
+    """Processes that are started meanwhile never hear Ctrl-C; this one does, and ends them."""
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # in Python 3.11 it unblocks the signal when it starts
+    with held():
+        yield

@@ -28,7 +28,7 @@ def run(ids: Sequence[str], seed: int, full: bool, jobs: int) -> Iterator[Row]:
     with ProcessPoolExecutor(jobs, get_context("spawn"), load_statements) as pool:
         ordered = sorted(ids, key=lambda id: REGISTRY[id].evidence != "certified")
         try:
-            with process.held():  # only this process hears Ctrl-C
+            with process.starting_workers():
                 tasks = [pool.submit(_row, id, seed, full) for id in ordered]
             for task in as_completed(tasks):
                 yield task.result()

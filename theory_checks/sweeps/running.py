@@ -45,7 +45,7 @@ def local(cells: Sequence[AnyCell], measure: Measure, columns: Mapping[str, type
     in another order. An InputError if one is killed, by the system for want of memory or by someone.
     """
     with joblib.parallel_config(backend="loky", inner_max_num_threads=1, idle_worker_timeout=LINGER):
-        with process.held():  # only this process hears Ctrl-C
+        with process.starting_workers():
             outcomes = joblib.Parallel(n_jobs=jobs, batch_size=1, return_as="generator_unordered")(
                 joblib.delayed(_outcome)(cell, measure, columns) for cell in costliest_first(cells)
             )
