@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
+import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from constructions import strict_json
+from constructions import sample_files, strict_json
 from constructions.algorithms.sampling import Mixture, random_mixture, sample
 from constructions.errors import InputError
-from constructions.sample_files import SUFFIXES, read_samples
+from constructions.preparation import Affine, centre, unit_noise
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Dataset:
     labels: Int[np.ndarray, " N"] | None
     truth: Mixture | None
     preparation: str
+    affine: Affine | None = None  # of a file that was not taken as it is
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ PREPARATION = (
     "Real data (iris, wine, digits) is centred; columns in different units (iris, wine) are divided by their standard "
     "deviations; --dim keeps that many principal components (digits: 7 unless given); then every column is divided by "
     "its root-mean-square distance from the centres of k-means with K clusters, so that the noise is about unit. "
-    "Files are taken as they are."
+    "Files are taken as they are; with --scale unit-noise they are prepared like iris and wine."
 )
 
 
@@ -65,7 +69,7 @@ def load_bundled(
     InputError
         If `dim`, `count` or `components` exceed what the data set has.
     """
-    from sklearn import cluster, datasets
+    from sklearn import datasets
 
     bundled = BUNDLED[name]
     loaded = getattr(datasets, bundled.load)()
@@ -78,29 +82,8 @@ def load_bundled(
             raise InputError(f"--samples is {count}; {name} has {len(x)} samples")
         chosen = rng.permutation(len(x))[:count]
         x, labels = x[chosen], labels[chosen]
-    if not 1 <= components <= len(x):
-        raise InputError(f"there are {components} components but only {len(x)} samples; K must be at most N")
-    mean = x.mean(axis=0)
-    x = x - mean
-    if bundled.standardise:
-        scale = _scale(x.std(axis=0), np.abs(loaded.data).max(axis=0))
-        x, mean = x / scale, mean / scale
     kept = dim if dim is not None else bundled.principal_components
-    if kept is not None:
-        if not 1 <= kept <= x.shape[1]:
-            raise InputError(f"--dim is {kept}; {name} has {x.shape[1]} dimensions")
-        _, _, directions = np.linalg.svd(x, full_matrices=False)
-        if kept > len(directions):
-            raise InputError(f"--dim is {kept}; {len(x)} samples have {len(directions)} principal components")
-        x, mean = x @ directions[:kept].T, directions[:kept] @ mean
-    clusters = cluster.KMeans(components, n_init=10, random_state=0).fit(x)
-    residual = x - clusters.cluster_centers_[clusters.labels_]
-    scale = _scale(np.sqrt((residual**2).mean(axis=0)), x.std(axis=0))
-    x = x / scale if centred else x / scale + mean / scale
-    steps = ["centred" if centred else "not centred"]
-    steps += ["divided by standard deviations"] if bundled.standardise else []
-    steps += [f"first {kept} principal components"] if kept is not None else []
-    steps += ["scaled by the k-means residual to about unit noise"]
+    x, _, steps = unit_noise(x, components, kept, bundled.standardise, centred, name)
     return Dataset(name, x, labels, None, ", ".join(steps))
 
 
@@ -112,11 +95,49 @@ def load_synthetic(components: int, dim: int, count: int, separation: float, rng
     return Dataset("synthetic", samples, labels, truth, preparation)
 
 
-def load_file(path: Path) -> Dataset:
-    """N×d numbers from a .csv (header optional) or .npy file, taken as they are; InputError as read_samples says."""
-    if path.suffix not in SUFFIXES:
-        raise InputError(f"--data is {str(path)!r}; it must be iris, wine, digits, synthetic, a .csv or a .npy file")
-    return Dataset(str(path), read_samples(path), None, None, "taken as it is")
+def add_file_options(parser: argparse.ArgumentParser, centre: bool = True) -> None:
+    """How a file is read and prepared; `centre` False where centred samples will not do."""
+    group = sample_files.add_options(parser)
+    group.add_argument(
+        "--scale",
+        choices=("none", "unit-noise"),
+        help="none (default), or unit-noise: prepared as iris and wine are, --dim too; --init and the estimates shown "
+        "last are in the file's units",
+    )
+    if centre:
+        group.add_argument("--centre", action="store_true", help="subtract the mean")
+
+
+def refuse_file_options(options: argparse.Namespace) -> None:
+    """InputError for an option that only a file has."""
+    named = sample_files.given(options) + [f"--{name}" for name in ("scale", "centre") if getattr(options, name, None)]
+    if named:
+        raise InputError(f"{named[0]} applies to files only, not to --data {options.data}")
+
+
+def load_file(options: argparse.Namespace, components: int, centred: bool = True, bundled: bool = True) -> Dataset:
+    """A file's samples, taken as they are unless --scale or --centre say otherwise.
+
+    `centred` False: unit noise without centring; `bundled`: whether --data could have been a name too. Raises
+    InputError as `read_table` and `unit_noise` do.
+    """
+    source, dim = str(options.data), getattr(options, "dim", None)
+    if bundled and source != "-" and not re.search(r"[/.]", source) and not Path(source).exists():
+        near = get_close_matches(source, (*BUNDLED, "synthetic"), 1)
+        names = f"{', '.join(BUNDLED)}, synthetic, - or a file"
+        raise InputError(f"--data is {source!r}; it is {names}" + (f": {near[0]}?" if near else ""))
+    scaled = options.scale == "unit-noise"
+    if dim is not None and not scaled:
+        raise InputError(f"--dim {dim} does not apply to a file that is taken as it is; --scale unit-noise allows it")
+    table = sample_files.read_table(source, options.columns, options.drop_missing, options.header)
+    name = "standard input" if source == "-" else source
+    if scaled:
+        x, affine, steps = unit_noise(table.values, components, dim, True, centred, repr(name))
+    elif getattr(options, "centre", False):
+        (x, affine), steps = centre(table.values), ["centred"]
+    else:
+        x, affine, steps = table.values, None, ["taken as it is"]
+    return Dataset(name, x, None, None, "; ".join([", ".join(steps), *table.notes]), affine)
 
 
 def load_start(init: str, components: int, samples: Float[np.ndarray, "N d"], rng: np.random.Generator) -> Mixture:
@@ -153,8 +174,3 @@ def read_mixture(path: Path) -> Mixture:
             "(K,) and (K, d) are needed"
         )
     return Mixture(weights, means)
-
-
-def _scale(noise: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """What to divide columns by: their noise, or 1 where it is nothing but rounding."""
-    return np.where(noise > 1e-9 * spread, noise, 1.0)

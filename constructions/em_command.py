@@ -17,11 +17,13 @@ from constructions.datasets import (
     BUNDLED,
     PREPARATION,
     Dataset,
+    add_file_options,
     load_bundled,
     load_file,
     load_start,
     load_synthetic,
     read_mixture,
+    refuse_file_options,
 )
 from constructions.errors import InputError
 
@@ -38,7 +40,9 @@ def parser() -> Parser:
         epilog=PREPARATION,
     )
     p.add_argument("--layers", type=int, required=True, metavar="2L", help="layers: even, two for each EM step")
-    p.add_argument("--data", default="iris", help="iris (default), wine, digits, synthetic, PATH.csv or PATH.npy (N×d)")
+    p.add_argument(
+        "--data", default="iris", help="iris (default), wine, digits, synthetic, or a file (-: standard input)"
+    )
     p.add_argument("--components", type=int, metavar="K", help="components (iris, wine, synthetic: 3; digits: 10)")
     p.add_argument(
         "--dim", type=int, metavar="d", help="synthetic: dimension (2); real data: principal components kept"
@@ -83,6 +87,7 @@ def parser() -> Parser:
     )
     p.add_argument("--seed", type=int, default=0, metavar="S", help="seed of synthetic data, subsets and k-means++ (0)")
     outputs.add_options(p, "draw errors and bounds, step by step")
+    add_file_options(p)
     return p
 
 
@@ -164,6 +169,8 @@ def _load(options: argparse.Namespace, rng: np.random.Generator) -> tuple[Datase
         raise InputError(f"--separation applies to --data synthetic only, not to {options.data!r}")
     if options.components is not None and options.components < 1:
         raise InputError(f"--components is {options.components}; it must be at least 1")
+    if options.data in (*BUNDLED, "synthetic"):
+        refuse_file_options(options)
     if options.data in BUNDLED:
         components = _components(options, BUNDLED[options.data].components)
         return load_bundled(options.data, components, options.dim, options.samples, rng), components
@@ -180,11 +187,10 @@ def _load(options: argparse.Namespace, rng: np.random.Generator) -> tuple[Datase
         if not 0 <= separation < float("inf"):
             raise InputError(f"--separation is {separation}; it must be finite and not negative")
         return load_synthetic(components, dim, count, separation, rng), components
-    data = load_file(Path(options.data))
-    for name, value in (("dim", options.dim), ("samples", options.samples)):
-        if value is not None:
-            raise InputError(f"--{name} {value} does not apply to a file, which is taken as it is")
-    return data, _components(options, None)
+    if options.samples is not None:
+        raise InputError(f"--samples {options.samples} does not apply to a file")
+    components = _components(options, None)
+    return load_file(options, components), components
 
 
 def _components(options: argparse.Namespace, default: int | None) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from constructions.algorithms.sampling import sample, simplex_mixture
 from constructions.algorithms.tensor_power import RESTARTS
 from constructions.command_line import Parser, require_writable, run_command, write_all
-from constructions.datasets import BUNDLED, Dataset, load_bundled, load_file
+from constructions.datasets import BUNDLED, Dataset, add_file_options, load_bundled, load_file, refuse_file_options
 from constructions.errors import InputError
 
 ITERATIONS = 10
@@ -27,9 +27,11 @@ def parser() -> Parser:
         "the normalised transformer, beside the same with the reference iteration; differences and proven tolerances.",
         epilog="The method needs K <= d linearly independent means, so real data is not centred: its columns are "
         "divided by standard deviations (iris, wine), --dim keeps principal directions (digits: 20 unless given), and "
-        "the k-means residual sets the unit. Files are taken as they are.",
+        "the k-means residual sets the unit. Files are taken as they are, or prepared likewise (--scale).",
     )
-    p.add_argument("--data", default="wine", help="wine (default), iris, digits, synthetic, PATH.csv or PATH.npy (N×d)")
+    p.add_argument(
+        "--data", default="wine", help="wine (default), iris, digits, synthetic, or a file (-: standard input)"
+    )
     p.add_argument("--components", type=int, metavar="K", help="components (digits: 10, else 3)")
     p.add_argument(
         "--dim", type=int, metavar="d", help="synthetic: dimension (5); real data: principal directions kept"
@@ -43,6 +45,7 @@ def parser() -> Parser:
     p.add_argument(
         "--json", metavar="PATH|-", help="write the result as JSON (-: to standard output, and nothing else there)"
     )
+    add_file_options(p, centre=False)
     return p
 
 
@@ -81,6 +84,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def _load(options: argparse.Namespace, rng: np.random.Generator) -> tuple[Dataset, int]:
     name = options.data
+    if name in (*BUNDLED, "synthetic"):
+        refuse_file_options(options)
     if name in BUNDLED:
         components = options.components or BUNDLED[name].components
         dim = options.dim if options.dim is not None or name != "digits" else 20
@@ -97,7 +102,6 @@ def _load(options: argparse.Namespace, rng: np.random.Generator) -> tuple[Datase
         return Dataset("synthetic", samples, labels, truth, "means on orthogonal axes, 4 apart"), components
     if options.components is None:
         raise InputError("--components is missing; a file does not say how many components to fit")
-    for option, value in (("dim", options.dim), ("samples", options.samples)):
-        if value is not None:
-            raise InputError(f"--{option} {value} does not apply to a file, which is taken as it is")
-    return load_file(Path(name)), int(options.components)
+    if options.samples is not None:
+        raise InputError(f"--samples {options.samples} does not apply to a file")
+    return load_file(options, options.components, centred=False), int(options.components)

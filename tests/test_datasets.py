@@ -1,4 +1,4 @@
-"""Data sets, files and initial parameters. What is refused is in test_em_command_input.py."""
+"""Data sets and initial parameters. What is refused is in test_em_command_input.py."""
 
 import json
 from pathlib import Path
@@ -8,8 +8,7 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits, load_iris, load_wine
 
-from constructions.datasets import BUNDLED, load_bundled, load_file, load_start, load_synthetic
-from constructions.errors import InputError
+from constructions.datasets import BUNDLED, load_bundled, load_start, load_synthetic
 from constructions.rounding_error import gamma
 
 UNIT = 2.0**-53
@@ -69,44 +68,6 @@ def test_synthetic_data():
     nearest = np.linalg.norm(data.samples[:, None] - data.truth.means, axis=2).argmin(axis=1)
     assert (nearest == data.labels).mean() > 0.9  # labels belong to samples
     assert np.array_equal(data.samples, load_synthetic(3, 5, 97, 4.0, rng_of(1)).samples)
-
-
-TABLE = np.array([[1.0, -2.5], [3e-3, 4.0], [5.0, 6.0]])
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("1,-2.5\n3e-3,4\n5,6\n", TABLE),
-        ("a,b\n1,-2.5\n3e-3,4\n5,6", TABLE),
-        ("\ufeffwidth, height\r\n1 , -2.5\r\n\r\n 3e-3,  4\r\n5,6\r\n\r\n", TABLE),
-        ("x\n1\n2\n3\n", np.array([[1.0], [2.0], [3.0]])),
-        ("1\n2\n", np.array([[1.0], [2.0]])),
-        ("7,8,9\n", np.array([[7.0, 8.0, 9.0]])),
-    ],
-    ids=["plain", "header", "spaces", "one column with header", "one column", "one row"],
-)
-def test_csv_files(text, expected, tmp_path):
-    path = tmp_path / "data.csv"
-    path.write_bytes(text.encode())
-    data = load_file(path)
-    assert np.array_equal(data.samples, expected)
-    assert (data.labels, data.truth, data.preparation) == (None, None, "taken as it is")
-
-
-@pytest.mark.parametrize("dtype", ["float64", "float32", "int64", ">f8", "bool"])
-def test_npy_files(dtype, tmp_path):
-    array = np.array([[1, 0], [0, 1], [1, 1]]).astype(dtype)
-    np.save(tmp_path / "data.npy", array)
-    samples = load_file(tmp_path / "data.npy").samples
-    assert samples.dtype == np.float64
-    assert np.array_equal(samples, array)
-
-
-def test_complex_numbers_are_refused(tmp_path):
-    np.save(tmp_path / "data.npy", np.full((3, 2), 1 + 2j))
-    with pytest.raises(InputError, match="complex"):
-        load_file(tmp_path / "data.npy")
 
 
 def test_kmeans_plus_plus_starts_at_samples(rng):

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Command, in_process
-from scipy.stats import chi2, norm
 from tgmm_runs import smoke
 
 from constructions.algorithms.metrics import average_log_likelihood
@@ -16,67 +15,9 @@ from constructions.algorithms.sampling import Mixture
 from tgmm import checkpoints
 from tgmm import config as configs
 from tgmm.__main__ import main
-from tgmm.estimate_command import CHANCE, REACH, UNIT, strange_noise, variance_limits
+from tgmm.estimate_command import REACH
 from tgmm.estimation import estimate
-from tgmm.mixtures import Mixtures
 from tgmm.training import MODEL, begin, train
-
-
-@pytest.mark.parametrize(
-    ("noise", "where"),
-    [
-        ([[1, 1], [1, 1]], None),
-        ([[3, 3], [3, 3.1]], "one of the estimated means"),
-        ([[0.2, 0.2], [0.2, 0.19]], "one of the estimated means"),
-        ([[0.15, 1.38], [0.16, 1.38]], "one of the estimated means"),  # on average over coordinates about 1
-        ([[0.2, 0.2], [1.2, 1.2]], "one of the estimated means"),  # on average over components about 1
-        ([[1, 1.6], [1, 1.38]], "the estimated means"),  # of each alone it may be chance
-    ],
-    ids=["unit", "large", "small", "coordinate", "component", "all"],
-)
-def test_noise_that_is_not_unit(noise: list[list[float]], where: str | None, rng: np.random.Generator) -> None:
-    """Σ_i w_ik (x_ij − μ_kj)² over Σ_i w_ik, with responsibilities of scipy's densities one sample at a time.
-
-    The noise of the 31 samples of one component and the 71 of the other has just these root mean squares.
-    """
-    weights, means = np.array([0.3, 0.7]), np.array([[3.5, -4.0], [-3.5, 4.0]])
-    labels = np.repeat([0, 1], [31, 71])
-    deviations = rng.standard_normal((102, 2))
-    for k in range(2):
-        deviations[labels == k] *= np.array(noise[k]) / np.sqrt((deviations[labels == k] ** 2).mean(axis=0))
-    samples = means[labels] + deviations
-    sums, counts = np.zeros((3, 2)), np.zeros(3)
-    for x in samples:
-        density = weights * norm.pdf(x, means).prod(axis=1)
-        w = np.append(density / density.sum(), 1)
-        sums += w[:, None] * np.vstack([(x - means) ** 2, (density / density.sum()) @ (x - means) ** 2])
-        counts += w
-    variances = sums / counts[:, None]
-    said = strange_noise(Mixtures.isotropic(weights[None], means[None]), samples)
-    if where is None:
-        assert said == []
-        return
-    off = np.abs(np.log(variances))
-    if where == "the estimated means":
-        off[:2] = 0
-    row, coordinate = np.unravel_index(off.argmax(), (3, 2))
-    assert f"in coordinate {coordinate} is {variances[row, coordinate]:.3g} times the noise's" in said[0]
-    assert said[0].startswith(f"around {where} the samples' variance")
-
-
-def test_a_mean_without_samples_is_passed_over(rng: np.random.Generator) -> None:
-    means = np.array([[0.0, 0.0], [9.0, 9.0]])
-    assert strange_noise(Mixtures.isotropic(np.array([[0.5, 0.5]]), means[None]), rng.standard_normal((31, 2))) == []
-
-
-def test_limits_of_a_variance_are_those_of_chance() -> None:
-    """The chi-squared quantiles, which the formula meets within 3 % from m = 41 on; where they are narrower, UNIT."""
-    assert norm.sf(CHANCE) == pytest.approx(1e-6, rel=0.02, abs=0)
-    for m in (41, 53):
-        low, high = variance_limits(np.array([float(m)]))
-        assert low[0] == pytest.approx(chi2.ppf(norm.sf(CHANCE), m) / m, rel=0.03, abs=0)
-        assert high[0] == pytest.approx(chi2.isf(norm.sf(CHANCE), m) / m, rel=0.03, abs=0)
-    assert [float(limit[0]) for limit in variance_limits(np.array([1009.0]))] == list(UNIT)
 
 
 @pytest.fixture
@@ -189,8 +130,7 @@ def test_what_will_not_do_is_refused(command: Command, checkpoint: Path, data: P
     refused("there are 2 components but only 1 samples", data=tmp_path / "one.csv")
     refused("there is no file", data=tmp_path / "absent.csv")
     (tmp_path / "words.csv").write_text("a,b\nc,d\n")
-    refused("is not a table of numbers", data=tmp_path / "words.csv")
-    refused("it must be a .csv or a .npy file", data=tmp_path / "data.txt")
+    refused("line 2, column 1 ('a'): 'c' is no number", data=tmp_path / "words.csv")
     (tmp_path / "cut.safetensors").write_bytes(checkpoint.read_bytes()[:1000])
     refused("cut.safetensors", "is damaged or no checkpoint", checkpoint=tmp_path / "cut.safetensors")
     refused("does not exist", checkpoint=tmp_path / "absent.safetensors")

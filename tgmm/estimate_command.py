@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Float
 
 from constructions.command_line import answer
+from constructions.datasets import Dataset, load_file
 from constructions.errors import InputError
-from constructions.sample_files import read_samples
+from constructions.noise_check import strange_noise
 from tgmm import checkpoints
 from tgmm.checkpoints import Checkpoint
 from tgmm.densities import log_density, log_joint_density, log_likelihood
@@ -23,15 +24,12 @@ from tgmm.tasks import TaskDistribution
 
 REACH = 5.0
 """Standard deviations of the noise: beyond them lies a share of 6e-7 of a coordinate's samples."""
-UNIT = 0.5, 2.0
-"""Between what an estimated variance of the noise counts as 1."""
-CHANCE = 4.75
-"""Standard deviations: an estimate from unit noise is further off, to one side, with probability 1e-6."""
 
 
 def run(options: argparse.Namespace) -> int:
     """Estimate; 0 on success."""
-    samples = read_samples(options.data)
+    data = load_file(options, options.components, bundled=False)
+    samples = data.samples
     path = options.checkpoint or shipped(samples.shape[1])
     checkpoint = checkpoints.read(path)
     _require_task(checkpoint, samples, options.components, path)
@@ -41,11 +39,14 @@ def run(options: argparse.Namespace) -> int:
             f"the model's estimate is not finite: a sample has an entry of size {np.abs(samples).max():.3g}, far from "
             f"the means that it was trained on, within ±{checkpoint.config.tasks.mean_range:g}"
         )
-    warnings = outside(checkpoint.config.tasks, samples) + strange_noise(found, samples)
+    joint = log_joint_density(found, samples[None])
+    posterior = np.exp(joint - log_density(joint)[..., None])[0]
+    noise = strange_noise(samples, found.means[0], posterior, found.scales[0])
+    warnings = outside(checkpoint.config.tasks, samples, advice(data)) + [f"{said}{advice(data)}" for said in noise]
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    content = _content(found, samples, checkpoint, path, warnings)
-    answer(content, _table(content, samples), options.json)
+    content = _content(found, data, float(log_likelihood(joint)[0]), checkpoint, path, warnings)
+    answer(content, _table(content, data), options.json)
     return 0
 
 
@@ -76,7 +77,12 @@ def _require_task(checkpoint: Checkpoint, samples: np.ndarray, components: int, 
         raise InputError(f"there are {components} components but only {len(samples)} samples; K must be at most N")
 
 
-def outside(tasks: TaskDistribution, samples: Float[np.ndarray, "N d"]) -> list[str]:
+def advice(data: Dataset) -> str:
+    """What may help where samples taken as they are will not do."""
+    return "" if data.affine is not None else "; --scale unit-noise centres and scales the columns"
+
+
+def outside(tasks: TaskDistribution, samples: Float[np.ndarray, "N d"], advice: str) -> list[str]:
     """A sentence for each way in which the samples leave the distribution that the model was trained on."""
     said = []
     least, most = tasks.samples
@@ -86,69 +92,39 @@ def outside(tasks: TaskDistribution, samples: Float[np.ndarray, "N d"]) -> list[
     if largest > limit:
         said.append(
             f"a coordinate is {largest:.3g} in size; means were trained within ±{tasks.mean_range:g}, so that samples "
-            f"lie within ±{limit:g}"
+            f"lie within ±{limit:g}{advice}"
         )
     return said
 
 
-def strange_noise(found: Mixtures, samples: Float[np.ndarray, "N d"]) -> list[str]:
-    """A sentence if the samples do not lie around their estimated means as the noise does.
-
-    In each coordinate, the variance around each mean that has samples, and around all of them, must lie within
-    `variance_limits`. The sentence is about the one that is furthest off.
-    """
-    joint = log_joint_density(found, samples[None])
-    posterior = np.exp(joint - log_density(joint)[..., None])[0]
-    squared = ((samples[:, None] - found.means[0]) / found.scales[0]) ** 2
-    sums = np.einsum("nk,nkd->kd", posterior, squared)
-    each = posterior.sum(axis=0)
-    counts, sums = np.append(each, len(samples)), np.vstack([sums, sums.sum(axis=0)])
-    counts, sums = counts[counts >= 1], sums[counts >= 1]
-    variances = sums / counts[:, None]
-    low, high = variance_limits(counts)
-    wrong = (variances < low[:, None]) | (variances > high[:, None])
-    if not wrong.any():
-        return []
-    row, coordinate = np.unravel_index(np.where(wrong, np.abs(np.log(variances)), 0).argmax(), wrong.shape)
-    where = "the estimated means" if row == len(counts) - 1 else "one of the estimated means"
-    return [
-        f"around {where} the samples' variance in coordinate {coordinate} is {variances[row, coordinate]:.3g} times "
-        "the noise's that the model assumes: the noise is another, or a mean is far off"
-    ]
-
-
-def variance_limits(counts: Float[np.ndarray, " R"]) -> tuple[Float[np.ndarray, " R"], Float[np.ndarray, " R"]]:
-    """Between what the variance of m normals of unit variance lies: within UNIT, or no further off than by chance.
-
-    Its quantile at that of z standard deviations is about (1 − 2/(9m) + z √(2/(9m)))³ (Wilson & Hilferty 1931).
-    """
-    spread = 2 / (9 * counts)
-    low, high = ((1 - spread + sign * CHANCE * np.sqrt(spread)) ** 3 for sign in (-1, 1))
-    return np.minimum(low, UNIT[0]), np.maximum(high, UNIT[1])
-
-
 def _content(
-    found: Mixtures, samples: np.ndarray, checkpoint: Checkpoint, path: Path, warnings: list[str]
+    found: Mixtures, data: Dataset, likelihood: float, checkpoint: Checkpoint, path: Path, warnings: list[str]
 ) -> dict[str, Any]:
+    """The estimate in the file's units: prepared data has standard deviations there as well, and another density."""
+    means, scales, affine = found.means[0], found.scales[0], data.affine
+    if affine is not None:
+        units = np.diag(affine.back)
+        means, scales, likelihood = affine.restore(means), scales * units, likelihood - float(np.log(units).sum())
     order = np.argsort(-found.weights[0])
-    content = {"weights": found.weights[0][order].tolist(), "means": found.means[0][order].tolist()}
-    if checkpoint.config.tasks.anisotropic:
-        content["scales"] = found.scales[0][order].tolist()
+    content: dict[str, Any] = {"weights": found.weights[0][order].tolist(), "means": means[order].tolist()}
+    if checkpoint.config.tasks.anisotropic or affine is not None:
+        content["scales"] = scales[order].tolist()
     return content | {
-        "average_log_likelihood": float(log_likelihood(log_joint_density(found, samples[None]))[0]),
-        "samples": len(samples),
+        "average_log_likelihood": likelihood,
+        "samples": len(data.samples),
+        "data": {"name": data.name, "dim": data.samples.shape[1], "preparation": data.preparation},
         "checkpoint": {"name": path.name, "steps": checkpoint.step, "config": checkpoint.config.as_dict()},
         "warnings": warnings,
     }
 
 
-def _table(content: dict[str, Any], samples: np.ndarray) -> str:
+def _table(content: dict[str, Any], data: Dataset) -> str:
     def vector(values: list[float]) -> str:
         return f"({', '.join(f'{value:.4g}' for value in values)})"
 
     checkpoint = content["checkpoint"]
     lines = [
-        f"samples       {len(samples)}, d = {samples.shape[1]}",
+        f"samples       {len(data.samples)}, d = {data.samples.shape[1]}; {data.preparation}",
         f"model         {checkpoint['name']}, trained for {checkpoint['steps']} steps",
         f"likelihood    {content['average_log_likelihood']:.4f}, average log of a sample's density under the estimate",
         "",

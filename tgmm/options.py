@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from constructions.command_line import Parser, add_json_option
-from constructions.datasets import PREPARATION
+from constructions.datasets import PREPARATION, add_file_options
 from tgmm.names import ARMS, CONFIG, DESCRIPTIONS, METRICS, MODEL, SHIPPED, SUBSET, TRAINING
 from tgmm.tasks import TaskDistribution
 from theory_checks.sweeps.__main__ import Command
@@ -40,15 +40,16 @@ def estimate() -> Parser:
     p = Parser(
         prog="python -m tgmm estimate",
         description="Estimate the weights and means of a Gaussian mixture with a trained transformer: one forward "
-        "pass, no start, no iteration. Samples are taken as they are: the noise should be about unit.",
+        "pass, no start, no iteration. Samples are taken as they are, or scaled: the noise should be about unit.",
         epilog=f"Shipped checkpoints: {', '.join(sorted(path.stem for path in SHIPPED.glob('*.safetensors')))}.",
     )
-    p.add_argument("--data", type=Path, required=True, metavar="PATH", help="N×d numbers: .csv (header optional), .npy")
+    p.add_argument("--data", required=True, metavar="PATH", help="N×d numbers: text such as CSV, .npy, Parquet, or -")
     p.add_argument("--components", type=int, required=True, metavar="K", help="how many components to estimate")
     p.add_argument(
         "--checkpoint", type=Path, metavar="PATH", help="a trained model (default: the shipped one for the data's d)"
     )
     add_json_option(p, "the estimate")
+    add_file_options(p)
     return p
 
 
