@@ -1,4 +1,4 @@
-"""The option of both test suites that evaluates every sum in another order."""
+"""The option of pytest that evaluates every sum in another order; `pyproject.toml` loads it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Before any test module, and with it the library, is imported."""
+    """Before any test module is imported. Some of the library may be already: it is told here."""
     if config.getoption("--reordered"):
         os.environ["REORDERED_SUMS"] = "1"
+        from constructions import reordered_sums
+
+        reordered_sums.install()
 
 
 def pytest_report_header() -> str | None:
