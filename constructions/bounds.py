@@ -30,7 +30,7 @@ def softmax_difference(difference: Scalar) -> Scalar:
 
 
 def tilt(log_range: Scalar) -> Scalar:
-    """P1: TV(p, q) ≤ tanh((b−a)/4) when q ∝ p·e^η with η in [a, b], log_range = b − a."""
+    """P1: TV(p, q) ≤ tanh((b−a)/4) when q ∝ p·e^η with η in [a, b], log_range = b − a (Cohen & Fausti 2023)."""
     return tanh(log_range / 4)
 
 

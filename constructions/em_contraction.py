@@ -2,7 +2,8 @@
 
 Parameters are θ = (λ, μ) with λ = log π unnormalised; F is the exact EM map of the data set. The metric is
 ‖(δλ, δμ)‖² = Σ_k p_k(δλ_k² + ‖δμ_k‖²), p the weights at the fixed point: there F's Jacobian is self-adjoint in it, so
-that its norm is its spectral radius (proofs_notes/em_run.md). Everything is enclosed in balls.
+that its norm is its spectral radius (Dempster, Laird & Rubin 1977; Meng & Rubin 1994: it is the information of the
+complete data; proofs_notes/em_run.md). Everything is enclosed in balls.
 """
 
 from __future__ import annotations

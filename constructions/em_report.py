@@ -83,7 +83,7 @@ def tables(result: EmRun, data: Dataset, content: dict[str, Any], execution: str
         lines.append("clustering accuracy      " + _beside(content["metrics"]["clustering_accuracy"]))
     if "l2_error_against_truth" in content["metrics"]:
         lines.append("l2-error against truth   " + _beside(content["metrics"]["l2_error_against_truth"]))
-    lines += ["", "resource            measured  formula                                              theorem F.1"]
+    lines += ["", "resource            measured  formula                                              theorem F.1 (recovered, order only)"]
     for row in content["resources"]["table"]:
         lines.append(f"{row['resource']:14s}  {row['measured']:>12}  {row['formula']:51s}  {row['theorem']}")
     return "\n".join(lines)
@@ -201,7 +201,7 @@ def _resources(em: EmTransformer) -> dict[str, Any]:
     units = f"{k}*{a.log_units} log + 2*{d}*{a.pieces} square + 2*{cleared} clear = {total}"
     log_b = f"<= {bounds.log_b_theta(em.task_class, a):.2f}, with log A = {a.log_a:.2f}"
     table = [
-        ("layers", measured.layers, "2L", "2(L+1): it counts the first step apart"),
+        ("layers", measured.layers, "2L", "2(L+1), its first step apart"),
         ("heads M", measured.heads, "2", "O(1)"),
         ("width D", measured.width, f"2 d0 + 5 K0 + 2 = {2 * d + 5 * k + 2}", "O(d0 + K0)"),
         ("hidden D'", measured.hidden_width, units, "~O(K0 Rmax (Rmax + d0) / eps)"),

@@ -195,7 +195,12 @@ corollary_f1.control(
 test_corollary_f1, test_corollary_f1_controls = corollary_f1.tests()
 
 
-@statement("p1", source="P1 (tilt)", text="ours", evidence="certified")
+@statement(
+    "p1",
+    source="P1 (tilt): total variation against Hilbert's metric, Cohen & Fausti 2023",
+    text="ours",
+    evidence="certified",
+)
 def p1(
     rng: np.random.Generator,
     *,
