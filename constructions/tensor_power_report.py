@@ -73,7 +73,10 @@ def tables(result: PowerRun, layers: Sequence[LayerReport] | None, content: dict
         lines.append(f"              vector == reference: {content['exact_equal']}")
     final = result.steps[-1]
     lines += ["", f"transformer   {_vector(final.vector)}", f"reference     {_vector(final.reference)}"]
-    lines += ["", "resource            measured  formula                                   theorem G.8 (recovered, order only)"]
+    lines += [
+        "",
+        "resource            measured  formula                                   theorem G.8 (recovered, order only)",
+    ]
     for row in content["resources"]["table"]:
         lines.append(f"{row['resource']:14s}  {row['measured']:>12}  {row['formula']:40s}  {row['theorem']}")
     return "\n".join(lines)

@@ -256,7 +256,7 @@ def test_every_statement_is_well_formed() -> None:
     for id, made in ledger.REGISTRY.items():
         assert made.id == id
         assert made.statement, id
-        assert made.controls or made.claim == "no claim", id
+        assert made.controls or not made.checked, id
         assert made.note or made.claim == "no claim", id
     closure(ledger.REGISTRY, ledger.REGISTRY)
 
@@ -334,6 +334,23 @@ def test_what_claims_nothing_says_so(monkeypatch, capsys) -> None:
     assert (row.status, row.evidence, row.coverage, row.reason) == ("no claim", "none", None, "A figure of speech.")
     assert sum(row.counts.values()) == 0
     assert "remark-x makes no claim: A figure of speech." in command.table([row])
+
+
+def test_what_is_not_recovered_is_open_and_not_counted(monkeypatch) -> None:
+    monkeypatch.setattr(ledger, "REGISTRY", {})
+    ledger.not_recovered("lemma-x-paper", "Lemma X", "Lemma X", "Not recovered: its constant.", "lemma_f5")
+    row = ledger.REGISTRY["lemma-x-paper"].row()
+    assert (row.text, row.status, row.evidence, row.coverage) == ("not recovered", "open", "none", None)
+    line, said, counted = (part for part in command.table([row]).splitlines()[2:] if part)
+    assert line.split() == ["lemma-x-paper", "not", "recovered", "none", "-", "open", *"-" * 10]
+    assert said == "lemma-x-paper is open: Not recovered: its constant."
+    assert counted == "0 statements hold; not counted among them: 1 open"
+
+
+def test_the_papers_statements_with_lost_formulas_have_rows_of_their_own() -> None:
+    load_statements()
+    lost = {name for made in ledger.REGISTRY.values() if made.text == "not recovered" for name in made.paper}
+    assert lost == {"Lemma F.5", "Remark F.6"}
 
 
 def test_certified_leaves_out_what_is_graded_otherwise_and_is_not_rested_on(capsys) -> None:

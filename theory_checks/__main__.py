@@ -49,11 +49,12 @@ def _options(given: Sequence[str]) -> argparse.Namespace:
         "stands, its instances (tight: those that hold with a bound within 10 x of the error), the precision that "
         "balls needed, the least slack (1 - error/bound), that of the worst instance that the falsifier found, and the "
         "negative controls.",
-        epilog="Status: holds; refuted (by a kept counterexample, a finding); undecided; open (no applicable instance, "
-        "or it rests on something that does not hold); no claim (the paper states nothing that could be checked); "
-        "failed (not what we claim). Exit code 1 when a row failed. Other commands: 'python -m theory_checks diff "
-        "BEFORE.json AFTER.json' compares two runs, 'python -m theory_checks verify DIR' checks an exported "
-        "transformer against the claims it states; --help after either says more.",
+        epilog="Status: holds; refuted (by a kept counterexample, a finding); undecided; open (no applicable "
+        "instance, it rests on something that does not hold, or the paper's formulas are not recovered); no "
+        "claim (the paper states nothing that could be checked); failed (not what we claim). Exit code 1 when"
+        " a row failed. Other commands: 'python -m theory_checks diff BEFORE.json AFTER.json' compares two "
+        "runs, 'python -m theory_checks verify DIR' checks an exported transformer against the claims it "
+        "states; --help after either says more.",
     )
     parser.add_argument(
         "ids", nargs="*", metavar="ID", help="statements to check, with all they rest on (default: all)"

@@ -22,7 +22,7 @@ import pytest
 from theory_checks.coverage import WIDTHS, Coverage, covered, narrowest
 
 Evidence = Literal["exact", "certified", "sampled", "rate", "none"]
-Text = Literal["verbatim", "recovered", "ours"]
+Text = Literal["verbatim", "recovered", "not recovered", "ours"]
 Outcome = Literal["holds", "refuted", "not applicable", "vacuous", "undecided"]
 Status = Literal["holds", "refuted", "undecided", "open", "failed", "no claim"]
 
@@ -129,6 +129,11 @@ class Statement:
     repairs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
+    def checked(self) -> bool:
+        """Whether there is a check: not where the paper claims nothing, or nothing that we could read."""
+        return self.claim != "no claim" and self.text != "not recovered"
+
+    @property
     def statement(self) -> str:
         """The check's docstring, on one line."""
         return " ".join((self.check.__doc__ or "").split())
@@ -186,7 +191,7 @@ class Statement:
             self.figure,
             self.text,
             self.evidence,
-            None if self.claim == "no claim" else self.coverage,
+            self.coverage if self.checked else None,
             _status(counted),
             {outcome: counted[outcome] for outcome in OUTCOMES},
             [v.slack for v in judged if v.slack is not None],
@@ -203,8 +208,8 @@ class Statement:
             "",
             0.0,
         )
-        if self.claim == "no claim":
-            row.status, row.reason = "no claim", self.statement
+        if not self.checked:
+            row.status, row.reason = self.claim, self.statement
             return row
         missed = [c["broken"] for c in row.negative_controls if not c["rejected"]]
         missed += [r["mended"] for r in row.repairs if not r["accepted"]]
@@ -238,12 +243,20 @@ ROOT = Path(__file__).parents[1]
 
 def no_claim(id: str, source: str, paper: str, why: str, note: str = "") -> None:
     """Register a numbered statement of the paper that claims nothing that could be checked, and say why."""
+    REGISTRY[id] = Statement(id, source, "recovered", "none", _nothing(why), (), "no claim", (paper,), note)
 
+
+def not_recovered(id: str, source: str, paper: str, why: str, note: str) -> None:
+    """Register a numbered statement of the paper whose formulas we could not read nor restore; it stays open."""
+    REGISTRY[id] = Statement(id, source, "not recovered", "none", _nothing(why), (), "open", (paper,), note)
+
+
+def _nothing(why: str) -> Check:
     def nothing(rng: np.random.Generator) -> Iterator[Verdict]:
         return iter(())
 
     nothing.__doc__ = why
-    REGISTRY[id] = Statement(id, source, "recovered", "none", nothing, claim="no claim", paper=(paper,), note=note)
+    return nothing
 
 
 def statement(

@@ -23,12 +23,16 @@ class Column:
 
 
 def _counted(outcome: str) -> Callable[[Row], Value]:
-    """A number of instances; none where nothing is claimed, lest a 0 looks like an answer."""
-    return lambda row: None if row.status == "no claim" else row.counts[outcome]
+    """A number of instances; none where nothing is checked, lest a 0 looks like an answer."""
+    return lambda row: row.counts[outcome] if _checked(row) else None
+
+
+def _checked(row: Row) -> bool:
+    return row.status != "no claim" and row.text != "not recovered"
 
 
 def _controls(row: Row) -> Value:
-    if row.status == "no claim":
+    if not _checked(row):
         return None
     met = sum(control["rejected"] for control in row.negative_controls)
     return f"{met} of {len(row.negative_controls)} rejected" + (", repaired" if row.repairs else "")
@@ -36,12 +40,12 @@ def _controls(row: Row) -> Value:
 
 COLUMNS = (
     Column("id", 24, lambda row: row.id, "name of the statement"),
-    Column("text", 9, lambda row: row.text, "whose text: the paper's, recovered, or ours"),
+    Column("text", 13, lambda row: row.text, "whose text: the paper's, recovered or not recovered, or ours"),
     Column("evidence", 9, lambda row: row.evidence, "exact, certified by enclosures, sampled, or a measured rate"),
     Column("coverage", 9, lambda row: row.coverage, "for what it stands: all, an interval, or instances"),
     Column("status", 9, lambda row: row.status, "holds, refuted, undecided, open, failed, or no claim"),
-    Column("holds", -6, _counted("holds"), "instances that hold"),
-    Column("tight", -6, lambda row: None if row.status == "no claim" else row.tight, "bound within 10 x of the error"),
+    Column("holds", -5, _counted("holds"), "instances that hold"),
+    Column("tight", -5, lambda row: row.tight if _checked(row) else None, "bound within 10 x of the error"),
     Column("refuted", -7, _counted("refuted"), "instances that refute"),
     Column("n/a", -5, _counted("not applicable"), "instances that miss a precondition"),
     Column("vacuous", -7, _counted("vacuous"), "instances whose bound says nothing"),

@@ -1,8 +1,8 @@
-"""The paper's numbered statements that claim nothing which could be checked here, each with the reason."""
+"""The paper's numbered statements that are not checked, each with the reason."""
 
 from __future__ import annotations
 
-from theory_checks.ledger import no_claim
+from theory_checks.ledger import no_claim, not_recovered
 
 NOTHING = (
     ("equation-1", "section 2.1", "Equation (1)", "Defines the model; Algorithm B.1's row uses its densities."),
@@ -37,3 +37,20 @@ NOTHING = (
 
 for id, source, paper, why in NOTHING:
     no_claim(id, source, paper, why)
+
+not_recovered(
+    "lemma-f5-paper",
+    "section F.3",
+    "Lemma F.5",
+    "Not recovered: a ReLU network for the square with bounded weights; its width, its bounds and the interval on "
+    "which it is non-decreasing are lost in our copy. Row lemma-f5 is a statement of ours.",
+    "lemma_f5",
+)
+not_recovered(
+    "remark-f6-paper",
+    "section F.3",
+    "Remark F.6",
+    "Not recovered: what is improved compared with Mei 2024, and what is easy to check of the network for which x, are "
+    "lost in our copy. Row remark-f6 is a statement of ours.",
+    "remark_f6",
+)
