@@ -1,47 +1,50 @@
-"""What an exported EM run claims (proofs_notes/export.md): for one step each, since no bound is proved for several."""
+"""What an exported EM run claims (proofs_notes/export.md): of every step alone, as no bound is proved for several."""
 
 from __future__ import annotations
 
-from math import isfinite
+from math import inf, isfinite
 from typing import Any
 
 import numpy as np
 import torch
 
 from constructions.em_run import EmRun, StepReport
-from constructions.em_transformer import read_subspaces
+from constructions.em_transformer import EmTransformer, read_subspaces
 from constructions.outputs import Claimed
 
 
 def claimed(result: EmRun) -> Claimed:
-    """The first and the last EM step against the exact step, the last one against `output.npy`, and what stays.
+    """Every EM step against the exact step and against the tokens that came out of it, and what stays.
 
-    The parameters that enter the last step are in its first tokens, `before_last_step.npy`.
+    The parameters that enter step s are in its first tokens, `before_step_s.npy`; the last step's output is
+    `output.npy`. Steps whose tokens the run did not keep are left out, of several thousand steps.
     """
     last = len(result.steps)
-    first_tokens, last_tokens = "input.npy", "input.npy" if last == 1 else "before_last_step.npy"
+    arrays = {f"before_step_{step}.npy": stream.tokens().double().numpy() for step, stream in result.entering.items()}
+    names = {1: "input.npy", last + 1: "output.npy"} | {step: f"before_step_{step}.npy" for step in result.entering}
     entries: list[dict[str, Any]] = []
-    if last > 1:
-        entries += step_claims(result, result.steps[0], first_tokens)
-    entries += step_claims(result, result.steps[-1], last_tokens)
-    entries += output_claims(result, result.steps[-1], last_tokens)
-    entries.append(
-        {
-            "name": "samples, component and one stay",
-            "coordinates": coordinates(result, "x", "one", "component"),
-            "reference": "output.npy",
-            "norm": "absolute",
-            "bound": 0.0,
-            "why": "no head and no MLP writes them",
-        }
-    )
+    for report in result.steps:
+        tokens, after = names.get(report.step), names.get(report.step + 1)
+        if tokens is not None:
+            entries += step_claims(result, report, tokens)
+        if tokens is not None and after is not None:
+            entries += output_claims(result, report, tokens, after)
+        if after is not None:
+            entries.append(
+                {
+                    "name": f"{after.removesuffix('.npy')}: samples, component and one stay",
+                    "layers": [0, 2 * report.step],
+                    "coordinates": coordinates(result, "x", "one", "component"),
+                    "reference": after,
+                    "norm": "absolute",
+                    "bound": 0.0,
+                    "why": "no head and no MLP writes them",
+                }
+            )
     components, count = len(result.start.weights), len(result.samples)
     pooling = np.zeros((components, count))
     pooling[np.arange(count) % components, np.arange(count)] = components / count
-    arrays = {"pooling.npy": pooling}
-    if last > 1:
-        arrays["before_last_step.npy"] = result.before.tokens().double().numpy()
-    return entries, arrays
+    return entries, {"pooling.npy": pooling} | arrays
 
 
 def step_claims(result: EmRun, report: StepReport, tokens: str) -> list[dict[str, Any]]:
@@ -81,11 +84,12 @@ def step_claims(result: EmRun, report: StepReport, tokens: str) -> list[dict[str
     return [entry for entry, bound in both if np.isfinite(bound).all()]
 
 
-def output_claims(result: EmRun, report: StepReport, tokens: str) -> list[dict[str, Any]]:
-    """The last step's output: two evaluations from the same tokens, each within the rounding allowance (ρ_μ, ρ_π).
+def output_claims(result: EmRun, report: StepReport, tokens: str, after: str) -> list[dict[str, Any]]:
+    """What came out of a step: two evaluations from the same tokens, each within the rounding allowance (ρ_μ, ρ_π).
 
     mu: 2ρ_μ; pi: a factor e^{2ρ_π}; log_pi: (2 + r)·2ρ_π; sq_norm: its slope times 2ρ_μ, and 4ρ_π; w and log_w are
-    cleared: 0, and one unit roundoff is claimed. Derived in proofs_notes/export.md.
+    cleared: 0, and one unit roundoff is claimed; log_pi of unused components: `unused_rounding`, twice. The unused
+    coordinates of mu and pi are 0 in both. Derived in proofs_notes/export.md.
     """
     mean, log_weight = 2 * report.rounding.mean, 2 * report.rounding.log_weight
     if report.status == "not applicable" or not (isfinite(mean) and isfinite(log_weight)):
@@ -95,29 +99,45 @@ def output_claims(result: EmRun, report: StepReport, tokens: str) -> list[dict[s
     norms = np.linalg.norm(report.estimate.means, axis=1).max() + mean
     reach = 2 * norms + dim**0.5 * approximation.radius / approximation.pieces
     unit = torch.finfo(em.dtype).eps / 2
-    _, mu, pi = read_subspaces(em, dim, components)
-    log_pi = em.stream["log_pi"].start
+    log_pi = coordinates(result, "log_pi")
     claims = (
-        ("mu", list(range(mu.start, mu.stop)), "euclidean", mean),
-        ("pi", list(range(pi.start, pi.stop)), "absolute", float(report.estimate.weights.max() * np.expm1(log_weight))),
-        ("log_pi", list(range(log_pi, log_pi + components)), "absolute", (2 + approximation.chord_width) * log_weight),
+        ("mu", coordinates(result, "mu"), "euclidean", mean),
+        ("pi", coordinates(result, "pi"), "absolute", float(report.estimate.weights.max() * np.expm1(log_weight))),
+        ("log_pi", log_pi[:components], "absolute", (2 + approximation.chord_width) * log_weight),
+        ("log_pi, unused", log_pi[components:], "absolute", 2 * unused_rounding(em, components)),
         ("sq_norm", coordinates(result, "sq_norm"), "absolute", float(reach * mean + 2 * log_weight)),
         ("w, log_w", coordinates(result, "w", "log_w"), "absolute", unit),
     )
     return [
         {
-            "name": f"output: {name}",
+            "name": f"{after.removesuffix('.npy')}: {name}",
             "input": tokens,
             "layers": [2 * report.step - 2, 2 * report.step],
             "coordinates": where,
-            "reference": "output.npy",
+            "reference": after,
             "norm": norm,
             "bound": bound,
             "why": "two evaluations of one step; rows export, rounding",
         }
         for name, where, norm, bound in claims
-        if isfinite(bound)
+        if where and isfinite(bound)
     ]
+
+
+def unused_rounding(em: EmTransformer, components: int) -> float:
+    """γ_n Σ_j |W2_cj|·relu(W1_j,one), n the number of units and 2: of log_pi_c where pi_c = 0, for the worst unused c.
+
+    There w, pi are 0 and `one` is 1, so every hidden unit of c's log network is the product of two numbers, one of
+    them 1, without rounding; its output is one sum of n − 2 products, added to a cleared coordinate. γ_n = nu/(1 − nu).
+    """
+    mlp = em.transformer.stored_layers[1].mlp
+    if mlp is None or components == em.task_class.max_components:
+        return 0.0
+    w1, w2 = (matrix.detach().double().numpy() for matrix in (mlp.w1, mlp.w2))
+    constants = np.maximum(w1[:, em.stream["one"].start], 0)
+    size = float((np.abs(w2[em.stream["log_pi"]][components:]) @ constants).max())
+    small = (len(w1) + 2) * torch.finfo(em.dtype).eps / 2
+    return size * small / (1 - small) if small < 1 else inf
 
 
 def coordinates(result: EmRun, *names: str) -> list[int]:

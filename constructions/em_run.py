@@ -20,6 +20,9 @@ from constructions.execution_plan import Execution, Plan, plan
 from constructions.executor import streams
 
 Status = Literal["holds", "refuted", "not applicable", "vacuous"]
+KEPT, KEPT_STEPS = 2**24, 500
+"""Of the streams between two steps: numbers in all that a run keeps, and how many; that before the last is kept always.
+"""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class EmRun:
     diameter: float
     diameter_kind: str
     tokens: Float[np.ndarray, "N D"]  # encoded input, as the dtype holds it
-    before: Stream  # before the last EM step
+    entering: dict[int, Stream]  # before every EM step after the first, as far as KEPT allows, and before the last
     last: Stream  # after the last layer
     plan: Plan | None  # how it was executed; None: literally
 
@@ -96,7 +99,7 @@ def run(
     log_weights, means = np.log(entering.weights), entering.means  # of exact EM from the start
     reports, stopped, spread = [], "", (0.0, 0.0)
     made = plan(em.transformer, tokens) if execution == "structured" else None
-    before = last = Stream.dense(tokens)
+    last, between = Stream.dense(tokens), {}
     for done, last in enumerate(streams(em.transformer, tokens, made), start=1):
         progress(done, len(em.transformer.schedule))
         if done % 2:
@@ -109,8 +112,10 @@ def run(
         report = judge_step(em, x, entering, estimate, reference, done // 2, diameter, stopped, spread)
         reports.append(report)
         entering, spread = estimate, copies_spread(mu, pi, estimate)
-        before = last if done < len(em.transformer.schedule) else before
-    return EmRun(em, x, start, tuple(reports), diameter, kind, held, before, last, made)
+        step, final = done // 2 + 1, len(em.transformer.schedule) // 2
+        if step == final or (step < min(final, KEPT_STEPS) and (step - 1) * held.size <= KEPT):
+            between[step] = last
+    return EmRun(em, x, start, tuple(reports), diameter, kind, held, between, last, made)
 
 
 def copies_spread(mu: Float[np.ndarray, "N d"], pi: Float[np.ndarray, "N K"], estimate: Mixture) -> tuple[float, float]:

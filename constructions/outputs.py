@@ -7,6 +7,7 @@ import io
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
@@ -25,7 +26,7 @@ Claimed = tuple[list[dict[str, Any]], dict[str, np.ndarray]]
 FLOATS = ("float64", "float32", "bfloat16")
 """What --dtype may be; `constructions.dtypes` has them as torch knows them."""
 EXPORTED = ("transformer.safetensors", "input.npy", "output.npy", "result.json", "claims.json")
-ARRAYS = ("before_last_step.npy", "pooling.npy")  # that some claims name
+ARRAYS = re.compile(r"pooling\.npy|before_(step_[0-9]{1,4}|last_step)\.npy")  # that some claims name, or once did
 LARGEST_LAYERS = 10_000
 PRECISIONS = 16, 2**16  # the fewest and the most bits of a ball
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "safetensors")
@@ -87,9 +88,13 @@ def require(options: argparse.Namespace, construction: str) -> None:
         raise InputError(f"--figure is {str(options.figure)!r}; it must end in .png")
     paths = [Path(options.json)] if options.json not in (None, "-") else []
     paths += [options.figure] if options.figure is not None else []
-    exported = [options.export / name for name in EXPORTED + ARRAYS] if options.export is not None else []
+    exported = [options.export / name for name in EXPORTED] if options.export is not None else []
+    exported += _arrays(options.export) if options.export is not None else []
     if options.export is not None and options.export.exists() and not options.export.is_dir():
         raise InputError(f"--export is {str(options.export)!r}, which is not a directory")
+    for path in paths if options.export is not None else []:
+        if path.parent == options.export and ARRAYS.fullmatch(path.name):
+            raise InputError(f"{str(path)!r} is the name of an array of --export; --json and --figure must differ")
     once: set[str] = set()
     for path in paths + exported:
         if not takes_stream(path) and os.path.realpath(path) in once:
@@ -105,10 +110,16 @@ def require(options: argparse.Namespace, construction: str) -> None:
         _require_own(options.export, construction)
 
 
+def _arrays(folder: Path) -> list[Path]:
+    """Those of an earlier export."""
+    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    return [folder / name for name in names if ARRAYS.fullmatch(name)]
+
+
 def _require_own(folder: Path, construction: str) -> None:
     """Refuse a directory that holds anything but an earlier export of the same construction."""
     names = sorted(os.listdir(folder))
-    foreign = [name for name in names if name not in EXPORTED + ARRAYS]
+    foreign = [name for name in names if name not in EXPORTED and not ARRAYS.fullmatch(name)]
     found = _exported_construction(folder / EXPORTED[0]) if not foreign else None
     if names and found != construction:
         held = repr((foreign or names)[0]) if found is None else f"an export of {found}"
@@ -179,7 +190,7 @@ def write(
         )
         files |= {options.export / name: part for name, part in zip(EXPORTED, contents, strict=True)}
         files |= {options.export / name: npy(array.astype(stored)) for name, array in arrays.items()}
-        stale = [options.export / name for name in ARRAYS if name not in arrays]
+        stale = [path for path in _arrays(options.export) if path.name not in arrays]
     write_result(options, content, files, stale)
 
 

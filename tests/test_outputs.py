@@ -191,8 +191,12 @@ def test_a_directory_of_something_else_is_refused_unless_forced(tmp_path):
         outputs.write(chosen, {}, pytest.fail, weights, np.zeros((2, 3)), lambda: np.zeros((2, 3)), lambda: claimed)
         return {path.name for path in folder.iterdir()}
 
-    assert export("one", outputs.ARRAYS) == {*outputs.EXPORTED, *outputs.ARRAYS}
-    assert export("one", outputs.ARRAYS[:1]) == {*outputs.EXPORTED, outputs.ARRAYS[0]}
+    arrays = "pooling.npy", "before_step_2.npy", "before_step_13.npy"
+    assert export("one", arrays) == {*outputs.EXPORTED, *arrays}
+    (folder / "before_last_step.npy").write_text("of an export of before")
+    assert export("one", arrays[:2]) == {*outputs.EXPORTED, *arrays[:2]}
+    with pytest.raises(InputError, match=r"before_step_2\.npy' is the name of an array of --export"):
+        export("one", json=folder / "before_step_2.npy")
     with pytest.raises(InputError, match=r"d', which holds an export of one; choose a new directory, or --force"):
         export("other")
     assert export("other", force=True) == set(outputs.EXPORTED)
