@@ -138,6 +138,18 @@ def test_one_undecided_verdict_among_others_is_enough_not_to_keep():
     assert set(left) == {"x"}
 
 
+@pytest.mark.parametrize("first", [False, True])
+def test_of_several_bounds_the_one_that_is_nearest_counts(first):
+    def judged(found: kept.Instance, factor: float) -> Iterator[Verdict]:
+        verdicts = [Verdict("holds", "far", 0.9), *judge(found, factor)]
+        yield from verdicts if first else verdicts[::-1]
+
+    alone = falsify.attacked(PARABOLA, 3, 20, 1)["gradient"]
+    found = falsify.attacked(replace(PARABOLA, judge=judged), 3, 20, 1)["gradient"]
+    assert (found.slack, found.exceeds) == (alone.slack, alone.exceeds)
+    assert found.slack < 0.1
+
+
 def test_the_same_seed_keeps_the_same_bytes_and_only_what_is_better(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(kept, "WORST", tmp_path / "worst")
     monkeypatch.setattr(falsifiers, "ATTACKS", {"parabola": lambda: PARABOLA})

@@ -284,6 +284,8 @@ def test_centred_data_is_refused(name, decimals, rng):
     message = r"the mean of the samples is 0 .* at most K − 1 = 2 positive .* the data must not be centred"
     with pytest.raises(InputError, match=message):
         spectral.spectral(samples, 3, rng)
+    with pytest.raises(InputError, match=message):  # a 200th of a standard error
+        spectral.spectral(samples + 0.005 * samples.std(axis=0) / len(samples) ** 0.5, 3, rng)
     # A fiftieth of a standard error in one column is not called centred. (K = 1: T is a number, and λ its modulus.)
     samples[:, 1] += 0.02 * samples[:, 1].std() / len(samples) ** 0.5
     assert spectral.spectral(samples, 1, rng).mixture.means.shape == (1, samples.shape[1])

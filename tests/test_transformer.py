@@ -195,8 +195,9 @@ def test_inconsistent_weights_are_refused():
     layer = TransformerLayer(AttentionLayer([head(7)], "relu"), None)
     with pytest.raises(ValueError, match=r"\[7, 11\]"):
         Transformer([layer, TransformerLayer(None, MlpLayer(zeros(3, 11), zeros(11, 3)))], [0])
-    with pytest.raises(ValueError, match="layer 1, but 1"):
-        Transformer([layer], [0, 1])
+    for wrong_index in (1, -1):  # torch would take a negative one, from the end
+        with pytest.raises(ValueError, match=f"layer {wrong_index}, but 1"):
+            Transformer([layer], [0, wrong_index])
     with pytest.raises(ValueError, match="no width"):
         _ = TransformerWeights((LayerWeights((), "softmax", None, None),), (0,)).width
 
