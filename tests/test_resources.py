@@ -68,3 +68,19 @@ def test_all_resources_of_a_transformer(rng):
     assert measured.log_b_theta == pytest.approx(np.log(max(totals)), abs=2000 * UNIT)
     numbers = (2 + 3 + 5) * (2 * 3 * 7 + 2 * 5 * 7) + 2 * 7 * (13 + 11 + 17)
     assert measured.bytes == 8 * numbers
+
+
+@pytest.mark.parametrize("large", ["query", "key", "output @ value", "w1", "w2"])
+def test_every_norm_of_b_theta_counts(large, rng):
+    """Each in turn is a thousand times the others, so that B_Theta without it is far below."""
+    shapes = {"query": (3, 7), "key": (3, 7), "value": (5, 7), "output": (7, 5), "w1": (11, 7), "w2": (7, 11)}
+    m = {name: matrix(rng, *shape) * (1000 if name in large.split(" @ ")[:1] else 1) for name, shape in shapes.items()}
+    head = AttentionHead(m["query"], m["key"], m["value"], m["output"])
+    layer = TransformerLayer(AttentionLayer([head], "softmax"), MlpLayer(m["w1"], m["w2"]))
+    norms = {name: norm(m[name]) for name in ("query", "key", "w1", "w2")} | {
+        "output @ value": norm(m["output"] @ m["value"])
+    }
+    assert norms[large] > 100 * sum(value for name, value in norms.items() if name != large)
+    attention = max(norms[name] for name in ("query", "key", "output @ value"))
+    expected = np.log(attention + norms["w1"] + norms["w2"])
+    assert measure(Transformer([layer], [0])).log_b_theta == pytest.approx(expected, abs=2000 * UNIT)
