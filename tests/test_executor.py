@@ -309,10 +309,10 @@ def nameless(path: Path) -> Path:
 def test_a_file_of_em_without_names_runs_as_planned(dtype, em_command, csv, tmp_path):
     """Both runs are within the allowance of the exact step."""
     arguments = ["--data", csv, "--components", 2, "--radius", 3, "--max-dim", 3, "--max-components", 5]
-    outcome = em_command(*arguments, "--layers", 2, "--dtype", dtype, "--plan", "--export", tmp_path)
+    outcome = em_command(*arguments, "--layers", 2, "--dtype", dtype, "--plan", "--export", tmp_path / "export")
     assert outcome.code == 0
-    exported = Export.read(tmp_path)
-    transformer, construction = weights_file.load(nameless(tmp_path))
+    exported = Export.read(tmp_path / "export")
+    transformer, construction = weights_file.load(nameless(tmp_path / "export"))
     assert "layout" not in construction
     tokens = torch.from_numpy(exported.input)
     assert str(plan(transformer, tokens)) in outcome.out  # the same operations
