@@ -6,8 +6,9 @@ import argparse
 import sys
 import time
 from functools import partial
+from math import sqrt
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +27,9 @@ from constructions.datasets import (
     refuse_file_options,
 )
 from constructions.errors import InputError
+
+if TYPE_CHECKING:
+    from constructions.em_class import TaskClass
 
 RADIUS, MIN_WEIGHT, TOLERANCE = 10.0, 0.01, 0.1
 LARGEST_DIM, LARGEST_NUMBERS = 4096, 2**28  # the last: N·d of synthetic samples, 2 GiB
@@ -107,21 +111,16 @@ def _run(options: argparse.Namespace) -> int:
 def _demonstrate(options: argparse.Namespace) -> None:
     from constructions import em_claims, em_precision, em_report, weights_file
     from constructions.dtypes import DTYPES
-    from constructions.em_class import TaskClass, split_tolerance
+    from constructions.em_class import split_tolerance
     from constructions.em_run import run
-    from constructions.em_transformer import build, predict_size, validate, validate_samples
+    from constructions.em_transformer import build, require_size, validate, validate_samples
     from constructions.execution_report import execution
 
     report = sys.stderr if options.json == "-" else sys.stdout
 
     rng = np.random.default_rng(options.seed)
     data, components = _load(options, rng)
-    task_class = TaskClass(
-        options.max_dim if options.max_dim is not None else default_limit(data.samples.shape[1]),
-        options.max_components if options.max_components is not None else default_limit(components),
-        options.radius,
-        options.min_weight,
-    )
+    task_class = _task_class(options, data.samples.shape[1], components)
     validate_samples(task_class, data.samples, components)
     start = load_start(options.init, components, data.samples, rng)
     validate(task_class, data.samples, start)
@@ -132,7 +131,7 @@ def _demonstrate(options: argparse.Namespace) -> None:
         outputs.write_result(options, enclosed)
         return
     dtype = DTYPES[options.dtype]
-    size = predict_size(task_class, approximation, dtype)
+    size = require_size(task_class, approximation, dtype)
     print(
         em_report.preamble(data, components, task_class, approximation, size, options),
         file=report,
@@ -163,6 +162,38 @@ def default_limit(size: int) -> int:
     return max(8, 1 << size.bit_length())
 
 
+def _task_class(options: argparse.Namespace, dim: int, components: int) -> TaskClass:
+    from constructions.em_class import TaskClass
+
+    return TaskClass(
+        options.max_dim if options.max_dim is not None else default_limit(dim),
+        options.max_components if options.max_components is not None else default_limit(components),
+        options.radius,
+        options.min_weight,
+    )
+
+
+def _require_class(options: argparse.Namespace, dim: int, components: int) -> None:
+    """Refuse, before synthetic samples are drawn, a class that is too large, or too small for them.
+
+    A sample has |x|^2 >= chi^2_d in law, which is below d - 2 sqrt(25 d) with probability e^-25 at most (Laurent and
+    Massart 2000, Lemma 1): within a radius below that root no data set of one sample or more will be.
+    """
+    from constructions.dtypes import DTYPES
+    from constructions.em_class import split_tolerance
+    from constructions.em_transformer import require_size
+
+    if options.radius > 0 and options.radius**2 < dim - 2 * sqrt(25 * dim):
+        raise InputError(
+            f"synthetic samples of dimension {dim} have norms of about {sqrt(dim):.0f}, outside the class's radius "
+            f"{options.radius:g} (--radius)"
+        )
+    task_class = _task_class(options, dim, components)
+    approximation = split_tolerance(task_class, options.tolerance, options.construction)
+    if options.precision is None:
+        require_size(task_class, approximation, DTYPES[options.dtype])
+
+
 def _load(options: argparse.Namespace, rng: np.random.Generator) -> tuple[Dataset, int]:
     """The data set and K; options that do not apply to it are refused."""
     if options.separation is not None and options.data != "synthetic":
@@ -186,6 +217,7 @@ def _load(options: argparse.Namespace, rng: np.random.Generator) -> tuple[Datase
             raise InputError(f"there are {components} components but only {count} samples; K must be at most N")
         if not 0 <= separation < float("inf"):
             raise InputError(f"--separation is {separation}; it must be finite and not negative")
+        _require_class(options, dim, components)
         return load_synthetic(components, dim, count, separation, rng), components
     if options.samples is not None:
         raise InputError(f"--samples {options.samples} does not apply to a file")

@@ -27,6 +27,7 @@ from constructions.errors import InputError
 from constructions.outputs import versions
 from constructions.precision import as_json as enclosed
 from constructions.precision import ball_bytes, cut_note, decided, exponent, power_of_two, shown, widest
+from constructions.units import in_bytes
 from constructions.weights import Array
 
 Status = Literal["holds", "refuted", "undecided", "not applicable", "vacuous"]
@@ -128,8 +129,8 @@ def require_size(approximation: Approximation, size: PredictedSize, needed: int,
     if needed > SIZE_LIMIT:
         raise InputError(
             f"the {approximation.construction} construction needs {size.e_step_units:.6g} + {size.m_step_units:.6g} "
-            f"hidden units, with the samples {needed / 2**30:.3g} GiB in balls of {bits} bits, above the limit of "
-            f"{SIZE_LIMIT / 2**30:.0f} GiB: choose a larger --tolerance, a smaller --radius, --max-dim, "
+            f"hidden units, with the samples {in_bytes(needed)} in balls of {bits} bits, above the limit of "
+            f"{in_bytes(SIZE_LIMIT)}: choose a larger --tolerance, a smaller --radius, --max-dim, "
             "--max-components or --precision, or fewer samples"
         )
 

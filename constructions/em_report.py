@@ -18,6 +18,7 @@ from constructions.em_run import EmRun
 from constructions.em_transformer import EmTransformer, PredictedSize
 from constructions.execution_report import execution_rows
 from constructions.outputs import finite, versions
+from constructions.units import in_bytes
 
 SCHEMA = 1
 RESTS_ON = {
@@ -45,7 +46,7 @@ def preamble(
             f"{approximation.segments} chords of log (error {approximation.log_error:.1e}), "
             f"{approximation.pieces} of the square (error {approximation.square_error:.1e})",
             f"size          {size.e_step_units} + {size.m_step_units} hidden units (each MLP {size.log_units} for log, "
-            f"the second {size.square_units} for squares), {size.bytes / 2**20:.1f} MiB of {options.dtype} weights",
+            f"the second {size.square_units} for squares), {in_bytes(size.bytes)} of {options.dtype} weights",
         ]
     )
 

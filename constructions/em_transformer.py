@@ -26,6 +26,7 @@ from constructions.errors import InputError
 from constructions.relu_networks import ReluNetwork
 from constructions.residual_stream import ResidualStream
 from constructions.transformer import Transformer
+from constructions.units import in_bytes
 
 # Section F.2, line by line. r(j) is the component whose parameters token j carries.
 E_STEP = Layer(
@@ -121,21 +122,26 @@ def build(
     InputError
         If the weights exceed SIZE_LIMIT, or `dtype` cannot hold A and 1/A.
     """
-    _require_representable(approximation, dtype)
-    size = predict_size(task_class, approximation, dtype)
-    if size.build_bytes > SIZE_LIMIT:
-        raise InputError(
-            f"the {approximation.construction} construction needs {size.e_step_units:.6g} + {size.m_step_units:.6g} "
-            f"hidden units, {size.build_bytes / 2**30:.3g} GiB of float64 to build, above the limit of "
-            f"{SIZE_LIMIT / 2**30:.0f} GiB: choose "
-            "a larger --tolerance, a smaller --radius, --max-dim or --max-components"
-            + (", or --construction floor" if approximation.construction == "paper" else "")
-        )
+    require_size(task_class, approximation, dtype)
     stream = residual_stream(task_class.max_dim, task_class.max_components)
     units = networks(approximation)
     weights = lower(layers, [0, 1] * steps, stream, units)
     blocks = tuple(hidden_layout(layer.mlp, stream, units) if layer.mlp else () for layer in layers)
     return EmTransformer(Transformer.from_weights(weights, dtype), stream, task_class, approximation, blocks)
+
+
+def require_size(task_class: TaskClass, approximation: Approximation, dtype: torch.dtype) -> PredictedSize:
+    """What `build` will make; an InputError as it says, before any work."""
+    _require_representable(approximation, dtype)
+    size = predict_size(task_class, approximation, dtype)
+    if size.build_bytes > SIZE_LIMIT:
+        raise InputError(
+            f"the {approximation.construction} construction needs {size.e_step_units:.6g} + {size.m_step_units:.6g} "
+            f"hidden units, {in_bytes(size.build_bytes)} of float64 to build, above the limit of "
+            f"{in_bytes(SIZE_LIMIT)}: choose a larger --tolerance, a smaller --radius, --max-dim or --max-components"
+            + (", or --construction floor" if approximation.construction == "paper" else "")
+        )
+    return size
 
 
 FLOAT64_LIMIT = -log(torch.finfo(torch.float64).tiny)

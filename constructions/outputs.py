@@ -106,6 +106,8 @@ def require(options: argparse.Namespace, construction: str) -> None:
         paths += exported if options.export.is_dir() else [options.export]
     for path in paths:
         require_writable(path)
+    if options.figure is not None:
+        require_backend()
     if options.export is not None and options.export.is_dir() and not options.force:
         _require_own(options.export, construction)
 
@@ -114,6 +116,17 @@ def _arrays(folder: Path) -> list[Path]:
     """Those of an earlier export."""
     names = sorted(os.listdir(folder)) if folder.is_dir() else []
     return [folder / name for name in names if ARRAYS.fullmatch(name)]
+
+
+def require_backend() -> None:
+    """Refuse, before anything is computed for a picture, a MPLBACKEND that matplotlib does not know."""
+    try:
+        import matplotlib  # noqa: F401 - reads it
+    except ValueError as error:
+        given = os.environ.get("MPLBACKEND")
+        raise InputError(
+            f"MPLBACKEND is {given!r}, which matplotlib does not know; unset it, pictures need none"
+        ) from error
 
 
 def _require_own(folder: Path, construction: str) -> None:

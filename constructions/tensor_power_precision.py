@@ -30,6 +30,7 @@ from constructions.precision import ball_bytes, cut_note, decided, exponent, pow
 from constructions.relu_networks import inverse_sqrt_error
 from constructions.tensor_power_transformer import SIZE_LIMIT, TensorPowerTransformer, encode, predict_bytes, read_out
 from constructions.tensors import as_rationals
+from constructions.units import in_bytes
 from constructions.weights import Array
 
 Status = Literal["holds", "refuted", "undecided", "not applicable", "vacuous"]
@@ -80,8 +81,8 @@ def demonstrate(
     needed = predicted_bytes(model, len(tensor), options.precision)
     if needed > 2 * SIZE_LIMIT:
         raise InputError(
-            f"d = {len(tensor)} needs {needed / 2**30:.3g} GiB in balls of {options.precision} bits, above the limit "
-            f"of {2 * SIZE_LIMIT / 2**30:.0f} GiB: choose a smaller --dim, --max-dim or --precision"
+            f"d = {len(tensor)} needs {in_bytes(needed)} in balls of {options.precision} bits, above the limit "
+            f"of {in_bytes(2 * SIZE_LIMIT)}: choose a smaller --dim, --max-dim or --precision"
         )
     decimals = [as_rationals(array) for array in (tensor, start)]
     began = time.perf_counter()

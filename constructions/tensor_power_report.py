@@ -17,6 +17,7 @@ from constructions.outputs import finite, versions
 from constructions.tensor_power_exact import LayerReport
 from constructions.tensor_power_run import PowerRun, magnitude
 from constructions.tensor_power_transformer import TensorPowerTransformer
+from constructions.units import in_bytes
 
 SCHEMA = 1
 TITLES = {
@@ -50,7 +51,7 @@ def preamble(model: TensorPowerTransformer, dim: int, options: argparse.Namespac
             f"task          tensor {options.tensor}, d = {dim}; start {options.start}; {model.steps} iterations",
             f"construction  {TITLES[form.name]}{detail}",
             f"size          d0 = {model.max_dim}: {model.max_dim * (2 if form.twins else 1)} tokens of width "
-            f"{model.stream.width}, {size / 2**20:.1f} MiB of {options.dtype} weights for every d <= d0",
+            f"{model.stream.width}, {in_bytes(size)} of {options.dtype} weights for every d <= d0",
         ]
     )
 

@@ -26,6 +26,7 @@ from constructions.number_system import FLOAT64, NumberSystem
 from constructions.relu_networks import ReluNetwork
 from constructions.residual_stream import ResidualStream
 from constructions.transformer import Transformer
+from constructions.units import in_bytes
 
 Tensor = np.ndarray  # d×d×d: floats, or objects of another number system
 
@@ -229,8 +230,8 @@ def build(
     needed = predict_bytes(max_dim, form)
     if needed > SIZE_LIMIT:
         raise InputError(
-            f"d0 = {max_dim} needs {needed / 2**30:.3g} GiB of float64 to build, above the limit of "
-            f"{SIZE_LIMIT / 2**30:.0f} GiB: choose a smaller --max-dim or --dim"
+            f"d0 = {max_dim} needs {in_bytes(needed)} of float64 to build, above the limit of "
+            f"{in_bytes(SIZE_LIMIT)}: choose a smaller --max-dim or --dim"
             + (" or a smaller C_HIGH/C_LOW (--normalise)" if form.normalisation else "")
         )
     stream = residual_stream(max_dim, form)

@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 
 from constructions.command_line import Parser, require_writable, run_command, write_all
-from constructions.errors import InputError
+from constructions.errors import InputError, meant
 
 HERE = Path(__file__).parent
 FIGURES = (
@@ -85,8 +85,12 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     unknown = [name for name in options.names if name not in FIGURES]
     if unknown:
-        raise InputError(f"there is no figure {unknown[0]!r}; the figures are {', '.join(FIGURES)}")
+        near = meant(unknown[0], FIGURES)
+        raise InputError(f"there is no figure {unknown[0]!r}{near}; the figures are {', '.join(FIGURES)}")
     _require_directory(options.out)
+    from constructions.outputs import require_backend
+
+    require_backend()
     from figures import style
 
     for name in dict.fromkeys(options.names or FIGURES):

@@ -113,6 +113,8 @@ CASES = [
     ("--min-weight 0", ["weight is 0.0", "[1e-12, 0.5]"]),
     ("--min-weight 0.9", ["weight is 0.9", "[1e-12, 0.5]"]),
     ("--min-weight nan", ["weight is nan", "[1e-12, 0.5]"]),
+    ("--data synthetic --dim 4096 --samples 10", ["dimension 4096 have norms of about 64", "radius 10 (--radius)"]),
+    ("--data synthetic --dim 4096 --samples 10 --radius 99", ["TiB of float64", "limit of 2 GiB", "--max-dim"]),
     ("--tolerance 1e-9", ["floor", "hidden units", "GiB", "limit of 2 GiB", "--tolerance"]),
     ("--construction paper --radius 15 --tolerance 1e-3", ["paper", "limit of 2 GiB", "--construction floor"]),
     ("--construction paper --dtype float32", ["log A = 204.6", "float32", "87.3", "--construction floor"]),

@@ -14,6 +14,12 @@ from tgmm.names import ARMS, DESCRIPTIONS
 
 ROOT = Path(constructions.__file__).parents[1]
 HEAVY = {"torch", "sklearn", "matplotlib", "pandas", "sympy", "scipy.stats"}
+FAILING = {("theory_checks", *word) for word in ((), ("verify",), ("diff",))} | {
+    ("theory_checks.falsify",),
+    ("theory_checks.sweeps",),
+    ("tgmm", "evaluate"),
+}
+"""Commands that judge: exit code 1 says that something did not hold."""
 ASK = """
 import json, os, runpy, sys
 commands, path = json.loads(sys.argv[1]), sys.argv[2]
@@ -57,6 +63,12 @@ def test_help_loads_nothing_heavy():
     for command, (code, text, loaded) in zip(COMMANDS, asked(), strict=True):
         assert code in (0, None), command
         assert text.startswith(f"usage: python -m {' '.join(command)} "), command
+        exits = " ".join(text[text.index("exit code: ") :].split())
+        assert exits.startswith("exit code: 0 done; "), command
+        assert ("; 1 a " in exits) == (command in FAILING), command
+        assert exits.endswith(
+            "; 2 bad input, or an output that cannot be written; 70 a fault of this program; 130 interrupted (Ctrl-C)"
+        ), command
         if command == ("theory_checks.uniform_deviations",):
             break  # which still loads what it measures with
         assert not HEAVY.intersection(loaded), command

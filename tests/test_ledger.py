@@ -233,6 +233,8 @@ def test_command_exits_1_when_a_row_fails(monkeypatch, capsys) -> None:
     ("arguments", "said"),
     [
         (["nothing"], "'nothing' names no statement (--list shows all)"),
+        (["lema-f6"], "'lema-f6' names no statement, did you mean 'lemma-f6'? (--list shows all)"),
+        (["--jbos", "2"], "there is no option '--jbos', did you mean '--jobs'? (--help"),
         (["--seed", "-1"], "--seed is -1"),
         (["--jobs", "0"], "--jobs is 0"),
         (["--seed", "x"], "invalid int value: 'x'"),

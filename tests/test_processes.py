@@ -103,6 +103,16 @@ def test_an_error_in_letters_that_a_terminal_lacks():
     assert told == (2, "", "error: 'pi^+.json' cannot be read: No such file or directory\n")
 
 
+def test_a_backend_of_matplotlib_that_does_not_exist(tmp_path):
+    told = ended(started("figures", "m_step", "--out", tmp_path, env=os.environ | {"MPLBACKEND": "nosuch"}))
+    assert told == (
+        2,
+        "",
+        "error: MPLBACKEND is 'nosuch', which matplotlib does not know; unset it, pictures need none\n",
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("words", [("theory_checks", "diff", "--help"), SHOWN[1]], ids=lambda words: words[0])
 def test_an_output_that_is_closed_or_cut(words):
     """As in `command >&-` and `command | head -0`; nothing is said, and the exit code is as usual."""

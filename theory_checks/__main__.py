@@ -45,6 +45,7 @@ def _options(given: Sequence[str]) -> argparse.Namespace:
     """The options, refused before any work where they cannot be met."""
     parser = Parser(
         prog="python -m theory_checks",
+        failure="a row failed",
         description="Run the executable proofs and print the ledger: every statement with its evidence, for what it "
         "stands, its instances (tight: those that hold with a bound within 10 x of the error), the precision that "
         "balls needed, the least slack (1 - error/bound), that of the worst instance that the falsifier found, and the "

@@ -129,6 +129,7 @@ def main(arguments: Sequence[str]) -> int:
 def _run(arguments: Sequence[str]) -> int:
     parser = Parser(
         prog="python -m theory_checks diff",
+        failure="a row differs",
         description="Compare two runs that --json saved: rows added and gone, and of every other row its status, "
         "evidence, coverage, text, counts, controls and slacks as the ledger shows them. Exit code 0 if no row "
         "differs, 1 if one does. Another seed or other versions of libraries are named, but are no difference by "

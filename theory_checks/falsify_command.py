@@ -17,10 +17,10 @@ def parser() -> Parser:
     """All options, each with its default."""
     p = Parser(
         prog="python -m theory_checks.falsify",
+        failure="a bound is violated, or left undecided on an instance that was found",
         description="Search for the largest error/bound: by gradients through the transformer (or coordinate by "
         "coordinate) and by hypothesis. The best instance is certified in balls, and kept in theory_checks/worst if "
         "its slack is smaller than that of the instance kept there; every check replays what is kept.",
-        epilog="Exit code 1 when a bound is violated, or left undecided on an instance that was found.",
     )
     p.add_argument("ids", nargs="*", metavar="ID", help="bounds to attack (default: all)")
     p.add_argument("--seed", type=int, default=0, metavar="S", help="seed of all searches (0)")

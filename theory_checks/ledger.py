@@ -19,6 +19,7 @@ from zlib import crc32
 import numpy as np
 import pytest
 
+from constructions.errors import meant
 from theory_checks.coverage import WIDTHS, Coverage, covered, narrowest
 
 Evidence = Literal["exact", "certified", "sampled", "rate", "none"]
@@ -305,7 +306,7 @@ def closure(ids: Iterable[str], registry: dict[str, Statement]) -> list[str]:
         if id in ordered:
             return
         if id not in registry:
-            raise ValueError(f"{id!r} names no statement")
+            raise ValueError(f"{id!r} names no statement{meant(id, registry)}")
         if id in open_ids:
             raise ValueError(f"statements rest on each other: {' -> '.join([*open_ids, id])}")
         open_ids.append(id)

@@ -29,11 +29,11 @@ def parser() -> Parser:
     """All options."""
     p = Parser(
         prog="python -m theory_checks verify",
+        failure="a claim is false or undecided",
         description="Evaluate the transformer in a directory by Definitions 4-8, from its files alone, and check what "
         "its claims.json says of it; proofs_notes/export.md describes the files.",
         epilog="Evidence: exact (rationals), certified (balls enclose the exact function of the stored weights), "
-        "sampled (float64). Exit code 0: every claim holds, or says nothing (vacuous); 1: one is false or undecided; "
-        "2: bad input.",
+        "sampled (float64). A claim that says nothing (vacuous) fails nothing.",
     )
     p.add_argument("folder", type=Path, metavar="DIR", help="transformer.safetensors, claims.json, and what they name")
     p.add_argument(

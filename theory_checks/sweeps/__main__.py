@@ -79,6 +79,7 @@ def parser(command: Command) -> Parser:
     """All options, each with its default."""
     parser = Parser(
         prog=command.prog,
+        failure="a cell failed",
         description="Measure every cell of a declared grid, several at a time, and append the results to one SQLite "
         "file as they come. Cells that the file holds already are not run again, unless what they were measured on (a "
         "trained model) has changed: after an interruption, even by kill -9, the same command goes on where it was. "
@@ -86,7 +87,7 @@ def parser(command: Command) -> Parser:
         epilog="The grid: [defaults] and [[sweep]] blocks in TOML; help(theory_checks.sweeps.grid) explains it. The "
         "file: theory_checks.sweeps.results.read(PATH), or its view `rows` in any SQLite shell. Workers of a Dask "
         "cluster need this package installed, and one thread each: dask worker ADDRESS --nthreads 1. "
-        "Exit code 1 when a cell failed; nothing of it is stored, and it is tried again the next time.",
+        "Of a cell that failed nothing is stored, and it is tried again the next time.",
     )
     grid, results = (f"{path.parent.name}/{path.name}" for path in (command.grid, command.results))
     parser.add_argument(
