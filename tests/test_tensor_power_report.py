@@ -47,8 +47,8 @@ def test_what_is_not_finite_is_null(task):
 def test_a_mebibyte_is_2_to_the_20_bytes():
     model = build(17, 1)
     size = 8 * sum(matrix.numel() for matrix in model.transformer.parameters())
-    assert f"{size / 1e6:.1f}" != f"{size / 1048576:.1f}"
-    assert f", {size / 1024:.3g} KiB of float64" in tensor_power_report.preamble(model, 3, OPTIONS)
+    assert f"{size / 1e6:.3g}" != f"{size / 1048576:.3g}"
+    assert f", {size / 1048576:.3g} MiB of float64" in tensor_power_report.preamble(model, 3, OPTIONS)
 
 
 def test_the_last_step_is_the_result(task):
