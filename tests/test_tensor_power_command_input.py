@@ -98,7 +98,7 @@ CASES = [
     (f"{TENSOR}words.npy", ["'abc'", "no decimal"]),
     (f"{TENSOR}zero.npy", ["no decimal"]),
     (f"{TENSOR}beyond.npy", ["beyond the largest float64"]),
-    (f"{TENSOR}pickled.npy", ["pickled.npy", "is not an array of numbers"]),
+    (f"{TENSOR}pickled.npy", ["pickled.npy", "holds Python objects"]),
     (f"{TENSOR}short.npy", ["short.npy", "is not an array of numbers"]),
     (f"{TENSOR}damaged.npy", ["damaged.npy", "is not an array of numbers"]),
     (f"{TENSOR}void.npy", ["void.npy", "is not an array of numbers"]),
