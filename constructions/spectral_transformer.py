@@ -156,7 +156,7 @@ def compare(
     δ bounds the directions' distance after both calls of component k (`normalised_step` along the reference's
     trajectory, from the chosen restart), ζ the Frobenius norm of the deflated tensors' difference. Then
     |Δλ| ≤ ‖T‖_F((1+δ)³ − 1) + ζ(1+δ)³, ζ⁺ = ζ + |Δλ|(1+δ)³ + λ((1+δ)³ − 1); with B = U S^{1/2} and μ = λBθ,
-    ‖Δμ‖ ≤ ‖B‖(|Δλ| + (λ + |Δλ|)δ); with π = 1/λ², |Δπ|/π ≤ (1 − |Δλ|/λ)^{−2} − 1. Roundings are added.
+    ‖Δμ‖ ≤ ‖B‖(|Δλ| + (λ + |Δλ|)δ); with π = 1/λ², |Δπ|/π ≤ |Δλ|(2λ − |Δλ|)/(λ − |Δλ|)². Roundings are added.
     """
     found, perturbation = [], 0.0
     largest = float(np.sqrt(max(reference.eigenvalues[0], 0.0)))
@@ -177,7 +177,7 @@ def compare(
                 float(np.linalg.norm(means[0] - means[1])),
                 largest * (off + (value + off) * (delta + unit)),
                 abs(weights[0] - weights[1]) / weights[1],
-                (1 - off / value) ** -2 - 1 + unit if off < value else inf,
+                off * (2 * value - off) / (value - off) ** 2 + unit if off < value else inf,
                 reason,
             )
         )
