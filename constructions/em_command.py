@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from math import sqrt
 from pathlib import Path
@@ -121,8 +122,11 @@ def _demonstrate(options: argparse.Namespace) -> None:
     rng = np.random.default_rng(options.seed)
     data, components = _load(options, rng)
     task_class = _task_class(options, data.samples.shape[1], components)
+    _require_near(data, task_class.radius)
     validate_samples(task_class, data.samples, components)
     start = load_start(options.init, components, data.samples, rng)
+    if data.affine is not None and options.init != "kmeans++":  # given in the file's units
+        start = replace(start, means=data.affine.apply(start.means))
     validate(task_class, data.samples, start)
     approximation = split_tolerance(task_class, options.tolerance, options.construction)
     if options.precision is not None:
@@ -145,10 +149,29 @@ def _demonstrate(options: argparse.Namespace) -> None:
     content = em_report.as_json(result, data, options)
     executed = execution(result.plan, options.plan, seconds)
     print(em_report.tables(result, data, content, executed), file=report)
+    for warning in content["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
     entry = em_report.construction_entry(em, options.tolerance)
     weights = partial(weights_file.serialise, em.transformer, entry)
     draw, claimed = partial(_picture, result), partial(em_claims.claimed, result)
     outputs.write(options, content, draw, weights, result.tokens, lambda: result.output, claimed)
+
+
+def _require_near(data: Dataset, radius: float) -> None:
+    """InputError that recommends centring for a file that it would bring within the radius, else scaling."""
+    if data.affine is not None or data.labels is not None:
+        return
+    centred = data.samples - data.samples.mean(axis=0)
+    norms = np.hypot.reduce(data.samples, axis=1)
+    largest, after = float(norms.max()), float(np.hypot.reduce(centred, axis=1).max())
+    if largest > radius:
+        option = "--centre" if after <= radius else "--scale unit-noise"
+        raise InputError(
+            f"sample {norms.argmax() + 1} of {len(norms)} has norm {largest:.4g}, outside the class's radius "
+            f"{radius:g} (--radius); {option} "
+            f"{'subtracts the mean, which EM follows' if after <= radius else 'centres and scales the columns'}: "
+            f"centred, the largest norm is {after:.4g}"
+        )
 
 
 def _picture(result: Any) -> bytes:

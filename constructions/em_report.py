@@ -18,6 +18,7 @@ from constructions.em_run import EmRun
 from constructions.em_transformer import EmTransformer, PredictedSize
 from constructions.execution_report import execution_rows
 from constructions.outputs import finite, versions
+from constructions.run_warnings import em_warnings, moved
 from constructions.units import in_bytes
 
 SCHEMA = 1
@@ -79,6 +80,11 @@ def tables(result: EmRun, data: Dataset, content: dict[str, Any], execution: str
     column = max(len(line) for line in ours)
     lines.append(f"{'estimate of the transformer':{column}s}   exact EM from the same start")
     lines += [f"{left:{column}s}   {right}" for left, right in zip(ours, theirs, strict=True)]
+    mean, weight = moved(_entering(result), final.estimate)
+    lines.append(f"the last step moved a mean by {mean:.1e} and a weight by {weight:.1e}, at most")
+    if data.affine is not None:
+        restored = Mixture(final.estimate.weights, data.affine.restore(final.estimate.means))
+        lines += ["", "estimate of the transformer in the file's units", *_components(restored)]
     lines += ["", "average log-likelihood   " + _beside(content["metrics"]["average_log_likelihood"])]
     if "clustering_accuracy" in content["metrics"]:
         lines.append("clustering accuracy      " + _beside(content["metrics"]["clustering_accuracy"]))
@@ -128,6 +134,8 @@ def as_json(result: EmRun, data: Dataset, options: argparse.Namespace) -> dict[s
             "diameter": {"value": result.diameter, "kind": result.diameter_kind},
             "rest_on": [*RESTS_ON[result.em.approximation.construction], "rounding", *execution_rows(result.plan)],
         },
+        "last_step": dict(zip(("mean", "weight"), map(finite, moved(_entering(result), final.estimate)), strict=True)),
+        "warnings": em_warnings(_entering(result), final.estimate, result.samples, options.tolerance, data),
         "metrics": _metrics(result, data),
         "resources": _resources(result.em),
         "samples_used": len(result.samples),
@@ -214,6 +222,11 @@ def _resources(em: EmTransformer) -> dict[str, Any]:
         "hidden_parts": parts,
         "table": [dict(zip(columns, row, strict=True)) for row in table],
     }
+
+
+def _entering(result: EmRun) -> Mixture:
+    """The parameters that the last step starts from."""
+    return result.steps[-2].estimate if len(result.steps) > 1 else result.start
 
 
 def _is_proper(mixture: Mixture) -> bool:

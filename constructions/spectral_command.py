@@ -74,6 +74,8 @@ def _run(options: argparse.Namespace) -> int:
     content = as_json(result, data, options)
     report = sys.stderr if options.json == "-" else sys.stdout
     print(text(result, data, content, options), file=report)
+    for warning in content["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
     encoded = json.dumps(content, indent=2, allow_nan=False) + "\n"
     if options.json == "-":
         sys.stdout.write(encoded)

@@ -11,6 +11,7 @@ from constructions.algorithms import metrics
 from constructions.algorithms.em import log_responsibilities
 from constructions.datasets import Dataset
 from constructions.outputs import finite, versions
+from constructions.run_warnings import spectral_warnings
 from constructions.spectral_transformer import SpectralRun
 
 
@@ -36,6 +37,10 @@ def text(result: SpectralRun, data: Dataset, content: dict[str, Any], options: a
             f"{row['status']}" + (f": {row['reason']}" if row["reason"] else "")
         )
     lines.append(f"\nweights sum to {content['sum_of_weights']:.4f} (1/lambda^2: the method does not normalise them)")
+    if data.affine is not None:
+        means = data.affine.restore(result.transformer.mixture.means)
+        lines.append("means in the file's units (the first coordinates):")
+        lines += [f"  ({', '.join(f'{value:.4g}' for value in mean[:5])})" for mean in means]
     if "clustering_accuracy" in content:
         lines.append(f"clustering accuracy {content['clustering_accuracy']:.4f}")
     if "mean_error_against_truth" in content:
@@ -69,6 +74,9 @@ def as_json(result: SpectralRun, data: Dataset, options: argparse.Namespace) -> 
         "sum_of_weights": float(mixture.weights.sum()),
         "noise_variance": result.reference.noise_variance,
         "eigenvalues": result.reference.eigenvalues.tolist(),
+        "warnings": spectral_warnings(
+            mixture, result.reference.eigenvalues, result.reference.noise_variance, data.samples, data
+        ),
         "rest_on": ["spectral", "remark-g2"],
         "data": {"name": data.name, "dim": data.samples.shape[1], "preparation": data.preparation},
         "restarts": options.restarts,

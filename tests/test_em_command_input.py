@@ -94,7 +94,7 @@ CASES = [
     ("--data synthetic --centre", ["--centre applies to files only", "--data synthetic"]),
     (f"{FILE} --columns 3", ["--columns has 3", "columns 1 to 2"]),
     ("--data DIR --components 1", ["is a directory; a file is needed"]),
-    ("--data DIR/far.csv --components 1", ["sample 1", "norm 50", "radius 10"]),
+    ("--data DIR/far.csv --components 1", ["sample 2 of 2", "norm 50", "radius 10", "--scale unit-noise"]),
     ("--data DIR/ok.csv", ["--components is missing"]),
     ("--data DIR/ok.csv --components 12", ["12 components", "only 11 samples"]),
     ("--components 151", ["151 components", "only 150 samples"]),

@@ -1,0 +1,123 @@
+"""Runs that mislead while every row holds are warned of, and good ones are not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from constructions.algorithms.sampling import Mixture
+from constructions.datasets import Dataset
+from constructions.run_warnings import eigenvalue_noise, em_warnings, moved, spectral_warnings
+
+MEANS = np.array([[-4.0, 0.0], [4.0, 0.0], [0.0, 5.0]])
+WEIGHTS = np.array([0.3, 0.3, 0.4])
+GOOD = Mixture(WEIGHTS, MEANS)
+
+
+@pytest.fixture
+def samples(rng: np.random.Generator) -> np.ndarray:
+    """101 of each of three means, unit noise."""
+    return np.repeat(MEANS, 101, axis=0) + rng.standard_normal((303, 2))
+
+
+def said(before: Mixture, after: Mixture, samples: np.ndarray) -> list[str]:
+    return em_warnings(before, after, samples, 0.1, Dataset("x.csv", samples, None, None, "taken as it is"))
+
+
+def test_how_far_a_step_moved() -> None:
+    after = Mixture(WEIGHTS + np.array([0.02, -0.05, 0.03]), MEANS + np.array([[0, 0], [0.3, 0.4], [0.1, 0]]))
+    assert moved(GOOD, after) == pytest.approx((0.5, 0.05), rel=1e-12, abs=0)
+
+
+def test_em_at_rest_is_not_warned_of(samples: np.ndarray) -> None:
+    assert said(Mixture(WEIGHTS, MEANS + 0.05), GOOD, samples) == []
+
+
+def test_em_that_still_moves(samples: np.ndarray) -> None:
+    (one,) = said(Mixture(WEIGHTS, MEANS + np.array([[0, 0], [0, 0.11], [0, 0]])), GOOD, samples)
+    assert one.startswith("EM is not at rest: the last step moved a mean by 0.11, more than the tolerance of 0.1")
+
+
+def test_means_that_coincide(samples: np.ndarray) -> None:
+    """Components 1 and 3 share the samples of one mean, within and beyond the tolerance."""
+    kept = samples[:202]
+    for gap, warned in ((0.09, True), (0.11, False)):
+        double = Mixture(np.array([0.25, 0.5, 0.25]), np.array([MEANS[0], MEANS[1], MEANS[0] + [0, gap]]))
+        found = [sentence for sentence in said(double, double, kept) if "coincide" in sentence]
+        assert bool(found) == warned
+        if warned:
+            assert found[0].startswith("the means of components 1 and 3 coincide: they are 0.09 apart")
+
+
+def test_noise_of_another_scale_names_the_option(samples: np.ndarray) -> None:
+    small = Mixture(WEIGHTS, MEANS * 0.01)
+    found = said(small, small, samples * 0.01)
+    assert [sentence for sentence in found if "times the noise's that the model assumes" in sentence]
+    assert all(sentence.endswith("--scale unit-noise scales the columns of a file") for sentence in found)
+
+
+def spectral(weights: list[float], eigenvalues: list[float], variance: float, samples: np.ndarray) -> list[str]:
+    mixture = Mixture(np.array(weights), MEANS[: len(weights)])
+    data = Dataset("x.csv", samples, None, None, "taken as it is")
+    return spectral_warnings(mixture, np.array(eigenvalues), variance, samples, data)
+
+
+@pytest.mark.parametrize(
+    ("weights", "eigenvalues", "variance", "start"),
+    [
+        ([0.4, 0.6], [30.0, 20.0], 1.0, None),
+        ([1.01, 0.05], [30.0, 20.0], 1.0, "a weight is 1.01, above 1"),
+        ([0.4, 0.49], [30.0, 20.0], 1.0, "the weights sum to 0.89, far from 1"),
+        ([0.6, 0.51], [30.0, 20.0], 1.0, "the weights sum to 1.11, far from 1"),
+        ([0.4, 0.6], [30.0, 1e-3], 1.0, "eigenvalue 2 of M2 is 0.001, of the size of sampling noise"),
+        ([0.4, 0.6], [30.0, 20.0], 0.0, "sigma^2 is 0: "),
+    ],
+    ids=["good", "weight", "small sum", "large sum", "eigenvalue", "no noise"],
+)
+def test_spectral_runs(
+    weights: list[float], eigenvalues: list[float], variance: float, start: str | None, samples: np.ndarray
+) -> None:
+    found = spectral(weights, eigenvalues, variance, samples)
+    assert len(found) == (start is not None)
+    assert start is None or found[0].startswith(start)
+
+
+def test_the_noise_of_an_eigenvalue(rng: np.random.Generator) -> None:
+    """997 samples in R^7: the covariance's eigenvalue furthest off 1 is off by that, within a factor 4."""
+    samples = rng.standard_normal((997, 7))
+    off = np.abs(np.linalg.eigvalsh(np.cov(samples.T)) - 1).max()
+    assert eigenvalue_noise(samples) / 4 < off < 4 * eigenvalue_noise(samples)
+
+
+def test_the_demos_say_so(em_command, spectral_command, tmp_path, rng) -> None:
+    """Data of a scale at which EM puts both means into one point; a column twice, so that sigma^2 is 0."""
+    small = tmp_path / "small.csv"
+    np.savetxt(small, 0.05 * rng.standard_normal((101, 2)), delimiter=",")
+    done = em_command("--layers", 10, "--data", small, "--components", 2)
+    assert done.code == 0
+    assert "refuted" not in done.out
+    assert "warning: the means of components 1 and 2 coincide" in done.err
+    assert "times the noise's that the model assumes" in done.err
+    x = np.array([[4.0, 1.0], [-3.0, 5.0]])[rng.integers(2, size=503)] + rng.standard_normal((503, 2))
+    np.save(tmp_path / "twice.npy", np.hstack([x, x[:, :1]]))
+    quick = ("--restarts", 3, "--iterations", 3)
+    done = spectral_command("--data", tmp_path / "twice.npy", "--components", 2, *quick, "--json", "-")
+    assert any(sentence.startswith("sigma^2 is 0") for sentence in done.json["warnings"])
+    assert all(f"warning: {sentence}" in done.err for sentence in done.json["warnings"])
+
+
+def test_data_far_from_the_origin(em_command, tmp_path, rng) -> None:
+    """Refused with --centre; with it, the means in the file's units are those of the data moved back."""
+    x = np.repeat([[-3.0, 0.0], [3.0, 0.0]], 51, axis=0) + rng.standard_normal((102, 2))
+    np.save(tmp_path / "near.npy", x - x.mean(axis=0))
+    np.save(tmp_path / "far.npy", x + 1000)
+    np.save(tmp_path / "wide.npy", 1000 * x)
+    options = ("--layers", 4, "--components", 2)
+    em_command(*options, "--data", tmp_path / "far.npy").assert_refused("outside the class's radius 10", "--centre")
+    em_command(*options, "--data", tmp_path / "wide.npy").assert_refused("--scale unit-noise centres and scales")
+    near, far = (
+        em_command(*options, "--data", tmp_path / f"{name}.npy", "--centre", "--json", "-") for name in ("near", "far")
+    )
+    assert np.allclose(near.json["means"], far.json["means"], rtol=0, atol=1e-6)
+    assert "in the file's units" in far.err
+    assert em_command(*options, "--data", tmp_path / "wide.npy", "--scale", "unit-noise").code == 0
