@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache, wraps
 from importlib import import_module
@@ -37,7 +37,7 @@ def _floats(*arrays: object) -> bool:
     return all(isinstance(a, np.ndarray) and a.dtype.kind in "fc" for a in arrays)
 
 
-def _permuted(a: np.ndarray, axis: int | Sequence[int] | None) -> np.ndarray:
+def _permuted(a: np.ndarray, axis: Any) -> np.ndarray:  # no Sequence[int]: checking it at run time draws from `random`
     """The array with its entries along the axes (None: all) in the order of `order`."""
     axes = range(a.ndim) if axis is None else [axis] if isinstance(axis, int | np.integer) else axis
     for one in axes:
