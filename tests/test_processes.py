@@ -152,17 +152,14 @@ def swallowed():
     except BaseException:
         return
     print("not heard")
-def main():
-    swallowed()
-    swallowed()
-    return 0
 """
 
 
 @pytest.mark.parametrize("at_import", [True, False], ids=["import", "twice"])
 def test_an_interruption_that_a_library_swallows(at_import, tmp_path):
     """Imports turn it into errors of their own, or go on without what was interrupted; so we leave at once."""
-    (tmp_path / "swallowing.py").write_text(SWALLOWS + "swallowed()\n" * at_import)
+    rest = "swallowed()\ndef main(): return 0" if at_import else "def main(): swallowed(), swallowed()"
+    (tmp_path / "swallowing.py").write_text(SWALLOWS + rest)
     code = "import sys; sys.path.append(sys.argv[1]); from constructions.process import start; start('swallowing')"
     done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, cwd=ROOT)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
