@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -121,3 +123,32 @@ def test_data_far_from_the_origin(em_command, tmp_path, rng) -> None:
     assert np.allclose(near.json["means"], far.json["means"], rtol=0, atol=1e-6)
     assert "in the file's units" in far.err
     assert em_command(*options, "--data", tmp_path / "wide.npy", "--scale", "unit-noise").code == 0
+
+
+def test_a_prepared_file_is_told_in_its_own_units(em_command, tmp_path, rng) -> None:
+    """The start is given and the estimate shown as the file has them: centred by hand, EM ends at the same means."""
+    x = np.repeat([[1000.0, 7.0], [1006.0, 7.0]], 51, axis=0) + rng.standard_normal((102, 2))
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "centred.npy", x - x.mean(axis=0))
+    starts = {"x": np.array([[1000.5, 7.0], [1005.0, 7.5]])}
+    starts["centred"] = starts["x"] - x.mean(axis=0)
+    found = {}
+    for name, means in starts.items():
+        content = {"weights": [0.5, 0.5], "means": means.tolist()}
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+        options = (
+            "--layers",
+            2,
+            "--init",
+            tmp_path / f"{name}.json",
+            "--data",
+            tmp_path / f"{name}.npy",
+            "--json",
+            "-",
+        )
+        found[name] = em_command(*options, *(("--centre",) if name == "x" else ()))
+    assert np.allclose(found["x"].json["means"], found["centred"].json["means"], rtol=0, atol=1e-6)
+    shown = found["x"].err.split("in the file's units\n")[1].splitlines()[:2]
+    restored = np.array(found["x"].json["means"]) + x.mean(axis=0)
+    for line, mean in zip(shown, restored, strict=True):
+        assert line.endswith(f"mu ({mean[0]:.3f}, {mean[1]:.3f})")

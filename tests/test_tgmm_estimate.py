@@ -143,5 +143,5 @@ def test_what_will_not_do_is_refused(command: Command, checkpoint: Path, data: P
 
 def test_commands_that_do_not_exist_are_refused(capfd: pytest.CaptureFixture[str]) -> None:
     run = in_process(main, capfd)
-    run("guess").assert_refused("invalid choice: 'guess'")
+    run("guess").assert_refused("there is no 'guess'")
     run().assert_refused("COMMAND")
