@@ -117,7 +117,7 @@ def fields(value: Any, told: str, required: Collection[str], optional: Collectio
             refuse(told, f"has a field {short(name)}; the fields are {', '.join(known)}")
     for name in required:
         if name not in value:
-            refuse(told, f"has no field {name!r}")
+            refuse(told, f"has no field {short(name)}")
     return value
 
 

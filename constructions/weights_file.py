@@ -100,7 +100,7 @@ def _layers(construction: Any, told: str) -> tuple[list[Activation], list[int]]:
         refuse(told, f"is {short(construction)}; an object is needed")
     for field in ("format", "schedule", "activation"):
         if field not in construction:
-            refuse(told, f"has no field {field!r}")
+            refuse(told, f"has no field {strict_json.short(field)}")
     if type(construction["format"]) is not int or construction["format"] != FORMAT:
         refuse(told, f"has format {short(construction['format'])}; this version reads {FORMAT}")
     activation, schedule = construction["activation"], construction["schedule"]

@@ -172,7 +172,7 @@ def test_what_every_claim_must_say(field, folder):
     [
         ('{"format": 2, "claims": []}', "has format 2; this version reads 1"),
         ("[]", r"is \[\]; an object with format, claims is needed"),
-        ('{"format": 1}', "has no field 'claims'"),
+        ('{"format": 1}', 'has no field "claims"'),
         ('{"format": 1, "claims": []}', "has 0 claims; a list of 1 to 10000 is needed"),
         ('{"format": 1, "claims": {}}', "has {} as its claims; a list of 1 to 10000 is needed"),
         ('{"format": 1, "claims": [' + "{}," * 10_000 + "{}]}", "has 10001 claims; a list of 1 to 10000 is needed"),

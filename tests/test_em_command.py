@@ -63,8 +63,10 @@ def test_the_defaults_show_a_bound_that_holds_and_says_something(em_command):
 def test_the_text_says_what_the_json_says(em_command, tmp_path):
     path = tmp_path / "result.json"
     outcome = em_command("--layers", 4, "--components", 7, "--radius", 20, "--json", path)
-    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.code == 0
     content = json.loads(path.read_text(), parse_constant=pytest.fail)
+    assert content["warnings"]
+    assert outcome.err.splitlines() == [f"warning: {one}" for one in content["warnings"]]
     assert "samples used  147 of 150 (the last 3 dropped" in outcome.out
     assert content["samples_used"] == 147
     for value in (content["errors"]["steps"][1]["mean"], content["bounds"]["steps"][1]["mean"]):

@@ -135,7 +135,7 @@ REFUSED = {
     "an activation of text": (construction(activation="s"), 'has "s" as its activation'),
     "activations by number": (construction(activation={"0": "softmax"}), 'has {"0": "softmax"} as its activation'),
     "activations of two layers": (construction(activation=["softmax"] * 2), "holds no tensor of layer 1"),
-    "no activation": (construction(activation=None), "has no field 'activation'"),
+    "no activation": (construction(activation=None), 'has no field "activation"'),
     "a layer without tensors": (construction(schedule=[0, 1], activation=["relu"] * 2), "holds no tensor of layer 1"),
     "a head left out": (
         {"tensors": head(E1, E1, E1, E2) | head(E1, E1, E1, E2, "2")},

@@ -66,9 +66,21 @@ def test_shares_that_no_float_holds(gap):
     assert 1 - large < 1e-15
 
 
-@pytest.mark.parametrize("lost", [arb("nan"), arb(0, math.inf), arb.neg_inf(), arb(-1e300)], ids=str)
-def test_nothing_false_is_said_when_a_score_is_lost(lost):
-    """A score that is unknown leaves the others unknown; one of −∞ would have the share 0 and leave them theirs."""
+@pytest.mark.parametrize("lost", [arb("nan"), arb(0, math.inf)], ids=str)
+def test_nothing_is_said_when_a_score_is_lost(lost):
+    """A score that is unknown leaves all shares unknown: wherever it is, they are in the enclosures."""
     found = softmax(fill([lost, arb(0), arb(1)], (1, 3)), [1, 1, 1])[0]
-    for enclosure, share in zip(found, shares([-(10.0**5), 0.0, 1.0], [1, 1, 1]), strict=True):
-        assert not enclosure.is_finite() or enclosure.contains(share.mid())
+    for score in (-(10.0**5), 0.5, 10.0**5):
+        for enclosure, share in zip(found, shares([score, 0.0, 1.0], [1, 1, 1]), strict=True):
+            assert not enclosure.is_finite() or enclosure.contains(share.mid())
+
+
+@pytest.mark.parametrize("score", [arb.neg_inf(), arb(-1e300)], ids=["-inf", "-1e300"])
+def test_a_score_below_all_others_leaves_them_their_shares(score):
+    """Its own share is 0 as far as balls see; the others are those without it."""
+    found = softmax(fill([score, arb(0), arb(1)], (1, 3)), [1, 1, 1])[0]
+    assert found[0].contains(0)
+    assert abs(found[0]) < 1e-300
+    for enclosure, share in zip(found[1:], shares([0.0, 1.0], [1, 1]), strict=True):
+        assert enclosure.overlaps(share)
+        assert enclosure.rad() < 1e-12

@@ -12,9 +12,9 @@ from constructions.errors import InputError
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"a": {"b": 1, "c": 2, "b": 3}}', "F has the key 'b' twice, in a"),
-        ('{"a": 1, "a": {"b": NaN}}', "F has the key 'a' twice"),
-        ('{"a": [0, {"b c": [NaN]}]}', "F has NaN, which is no number of JSON, in a[1]['b c'][0]"),
+        ('{"a": {"b": 1, "c": 2, "b": 3}}', 'F has the key "b" twice, in a'),
+        ('{"a": 1, "a": {"b": NaN}}', 'F has the key "a" twice'),
+        ('{"a": [0, {"b c": [NaN]}]}', 'F has NaN, which is no number of JSON, in a[1]["b c"][0]'),
         ('[{"x": -Infinity}, NaN]', "F has -Infinity, which is no number of JSON, in [0].x"),
         ("[1e999]", "F has the number 1e999, which float64 holds as inf, in [0]"),
         ("[-1e999]", "F has the number -1e999, which float64 holds as -inf, in [0]"),
@@ -65,8 +65,8 @@ def test_fields():
     assert strict_json.fields(content, "F", ("a",), ("b", "c")) is content
     for value, said in (
         ([], "F is []; an object with a, d is needed"),
-        ({"a": 1}, "F has no field 'd'"),
-        ({"a": 1, "d": 2, "e": 3}, "F has a field 'e'; the fields are a, d, b"),
+        ({"a": 1}, 'F has no field "d"'),
+        ({"a": 1, "d": 2, "e": 3}, 'F has a field "e"; the fields are a, d, b'),
     ):
         with pytest.raises(InputError) as refused:
             strict_json.fields(value, "F", ("a", "d"), ("b",))
@@ -78,11 +78,11 @@ def test_numbers():
     assert strict_json.numbers(3, "F").shape == ()
     assert strict_json.numbers([[], []], "F").shape == (2, 0)
     for value, said in (
-        ([[1, 2], [3, True]], "F[1][1] is True; a number is needed"),
-        ([1, "2"], "F[1] is '2'; a number is needed"),
+        ([[1, 2], [3, True]], "F[1][1] is true; a number is needed"),
+        ([1, "2"], 'F[1] is "2"; a number is needed'),
         ([[1, 2], [3]], "F[0] is [1, 2]; rows of equal length, of numbers, are needed"),
         ([[1], [[2]]], "F[1][0] is [2]; rows of equal length, of numbers, are needed"),
-        (None, "F is None; a number is needed"),
+        (None, "F is null; a number is needed"),
         ([-(10**400)], "F[0] is -" + "1" + "0" * 55 + "...; float64 does not hold it"),
     ):
         with pytest.raises(InputError) as refused:
@@ -91,5 +91,5 @@ def test_numbers():
 
 
 def test_what_is_shown_is_short():
-    assert strict_json.short("ab") == "'ab'"
-    assert strict_json.short("x" * 10**6) == "'" + "x" * 56 + "..."
+    assert strict_json.short("ab") == '"ab"'
+    assert strict_json.short("x" * 10**6) == '"' + "x" * 56 + "..."

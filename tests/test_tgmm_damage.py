@@ -47,7 +47,7 @@ def test_a_run_killed_between_its_two_files_has_a_model_of_its_last_step(
         replace(source, to)
 
     config = smoke(tmp_path)
-    monkeypatch.setattr("constructions.command_line.os.replace", killed)
+    monkeypatch.setattr("constructions.files.os.replace", killed)
     with pytest.raises(Killed):
         train(begin(configs.load(config), tmp_path))
     monkeypatch.undo()

@@ -11,11 +11,11 @@ import torch
 from conftest import Command, in_process
 from tgmm_runs import smoke
 
+from constructions.noise_check import strange_noise
 from tgmm import checkpoints, evaluation
 from tgmm import config as configs
 from tgmm.__main__ import main
 from tgmm.baselines import ANISOTROPIC_METHODS
-from tgmm.estimate_command import strange_noise
 from tgmm.estimation import BATCH, estimate
 from tgmm.evaluation import ORACLE, Cell, measure
 from tgmm.mixtures import Mixtures
@@ -98,8 +98,9 @@ def test_noise_is_strange_beside_the_scales(
     """The mean of about 3500 squares of N(0, 1), or of all 7000: within 0.15 of 1, by six standard deviations."""
     means = np.array([[[-40.0, 0, 0], [40, 0, 0]]])
     found = Mixtures(np.array([[0.5, 0.5]]), means, np.full((1, 2, 3), scale))
-    samples = means[0][rng.integers(2, size=7000)] + noise * rng.standard_normal((7000, 3))
-    (told,) = strange_noise(found, samples) or ("",)
+    labels = rng.integers(2, size=7000)
+    samples = means[0][labels] + noise * rng.standard_normal((7000, 3))
+    (told,) = strange_noise(samples, found.means[0], np.eye(2)[labels], found.scales[0]) or ("",)
     assert bool(told) == strange
     if strange:
         assert float(told.split(" is ")[1].split(" ")[0]) == pytest.approx((noise / scale) ** 2, rel=0.15, abs=0)

@@ -95,7 +95,7 @@ def test_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_tables_that_will_not_do(command: Command, stored: Path, tmp_path: Path) -> None:
     command("table", "c", "--results", stored).assert_refused("the results hold no sweep 'c'; they hold a, b")
     command("table", "a", "--metric", "beauty").assert_refused("--metric is 'beauty'; it must be one of l2_error")
-    command("table", "a", "--along", "d").assert_refused("invalid choice: 'd'")
+    command("table", "a", "--along", "d").assert_refused("there is no 'd'")
     for given, told in (("K=5", "there are K=2, K=3"), ("K", "'' is no number"), ("q=1", "with a KEY of K, n")):
         command("table", "a", "--results", stored, "--where", given).assert_refused(told)
     command("table", "a", "--results", tmp_path / "absent").assert_refused("there is no results file")

@@ -14,6 +14,7 @@ import pytest
 import torch
 from tgmm_runs import smoke
 
+from constructions import files
 from constructions.errors import InputError
 from tgmm import checkpoints, training
 from tgmm import config as configs
@@ -161,9 +162,12 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pyt
     run = begin(configs.load(smoke(tmp_path)), tmp_path)
     saves: list[int] = []
 
-    def full(path: str, mode: int) -> None:
+    written = files._beside
+
+    def full(place: Path, content: bytes) -> str:
         if len(saves) == 1:
-            raise OSError(28, "No space left on device", path)
+            raise OSError(28, "No space left on device", str(place))
+        return written(place, content)
 
     save = training.Run.save
 
@@ -171,7 +175,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pyt
         save(self)
         saves.append(self.step)
 
-    monkeypatch.setattr("constructions.command_line.os.chmod", full)
+    monkeypatch.setattr(files, "_beside", full)
     monkeypatch.setattr(training.Run, "save", counted)
     with pytest.raises(InputError, match="No space left on device"):
         train(run)
