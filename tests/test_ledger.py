@@ -253,6 +253,12 @@ def test_bad_input(arguments: list[str], said: str, capsys, tmp_path, monkeypatc
     assert captured.out == ""
 
 
+def test_a_slack_of_numpy_can_be_written() -> None:
+    verdict = Verdict("holds", "x", np.float64(0.25))
+    assert type(verdict.slack) is float
+    assert json.loads(json.dumps([verdict.slack, verdict.slack <= 0.9])) == [0.25, True]
+
+
 def test_every_statement_is_well_formed() -> None:
     load_statements()
     for id, made in ledger.REGISTRY.items():
@@ -327,6 +333,9 @@ def test_a_row_counts_tight_bounds_bits_and_the_kept_instance() -> None:
 
     row = Statement("row", "", "ours", "certified", check).row(with_controls=False)
     assert (row.bounded, row.tight, row.bits, row.kept_slack, row.least_slack) == (3, 2, 512, 0.25, 0.25)
+    row = Statement("row", "", "ours", "certified", check, rounding=True).row(with_controls=False)
+    assert (row.bounded, row.tight, row.bits, row.kept_slack, row.least_slack) == (0, 0, 512, None, None)
+    assert (row.counts["holds"], row.counts["vacuous"], row.slacks, row.tightest) == (4, 1, [], "")
 
 
 def test_what_claims_nothing_says_so(monkeypatch, capsys) -> None:

@@ -48,6 +48,11 @@ class Verdict:
     kept: bool = False
     coverage: Coverage = "instances"
 
+    def __post_init__(self) -> None:
+        """A number of numpy's becomes Python's: rows are written as JSON, which knows no other."""
+        if self.slack is not None:
+            object.__setattr__(self, "slack", float(self.slack))
+
 
 def compare(error: float, bound: float, instance: str, trivial: float = inf, excuse: str = "") -> Verdict:
     """Judge error ≤ bound. `trivial`: from here on the bound says nothing. `excuse`: why it does not apply.
@@ -109,7 +114,8 @@ class Row:
 class Statement:
     """A statement with its address, its check and its controls; `claim` is the status that we expect of it.
 
-    `coverage` says for what its evidence stands; a row that claims more than its check covers fails.
+    `coverage` says for what its evidence stands; a row that claims more than its check covers fails. `rounding`: its
+    errors are those of rounding, others on every processor, so that its row shows no slack; the verdicts stay.
 
     `paper` names the paper's numbered statements that it checks, or a part of which it checks; `note` and `figure`
     are the stems of its page and of its figure, by default those of the check's module.
@@ -126,6 +132,7 @@ class Statement:
     note: str = ""
     figure: str = ""
     coverage: Coverage = "instances"
+    rounding: bool = False
     controls: dict[str, dict[str, Any]] = field(default_factory=dict)
     repairs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -178,7 +185,7 @@ class Statement:
         verdicts = list(self._verdicts(rng, full))
         covers = covered(verdicts, drew=_drawn(rng) != _drawn(self._generator(seed)))
         counted = Counter(v.outcome for v in verdicts)
-        judged = [v for v in verdicts if v.slack is not None]
+        judged = [] if self.rounding else [v for v in verdicts if v.slack is not None]
         tightest = min(judged, key=lambda v: v.slack if v.slack is not None else inf, default=None)
         refuted = next((v for v in verdicts if v.outcome == "refuted"), None)
         controls = self.controls if with_controls else {}
@@ -271,6 +278,7 @@ def statement(
     note: str | None = None,
     figure: str | None = None,
     coverage: Coverage = "instances",
+    rounding: bool = False,
 ) -> Callable[[Check], Statement]:
     """Turn a check into a registered Statement; its docstring is the statement's text.
 
@@ -285,7 +293,9 @@ def statement(
         page = page if (ROOT / "proofs_notes" / f"{page}.md").is_file() else ""
         drawn = page if figure is None else figure
         drawn = drawn if (ROOT / "figures" / f"{drawn}.py").is_file() else ""
-        REGISTRY[id] = Statement(id, source, text, evidence, check, depends_on, claim, paper, page, drawn, coverage)
+        REGISTRY[id] = Statement(
+            id, source, text, evidence, check, depends_on, claim, paper, page, drawn, coverage, rounding
+        )
         return REGISTRY[id]
 
     return register

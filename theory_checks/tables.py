@@ -45,7 +45,7 @@ COLUMNS = (
     Column("coverage", 9, lambda row: row.coverage, "for what it stands: all, an interval, or instances"),
     Column("status", 9, lambda row: row.status, "holds, refuted, undecided, open, failed, or no claim"),
     Column("holds", -5, _counted("holds"), "instances that hold"),
-    Column("tight", -5, lambda row: row.tight if _checked(row) else None, "bound within 10 x of the error"),
+    Column("tight", -5, lambda row: row.tight if row.bounded else None, "bound within 10 x of the error"),
     Column("refuted", -7, _counted("refuted"), "instances that refute"),
     Column("n/a", -5, _counted("not applicable"), "instances that miss a precondition"),
     Column("vacuous", -7, _counted("vacuous"), "instances whose bound says nothing"),

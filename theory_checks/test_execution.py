@@ -119,6 +119,7 @@ def judge_rounding(instance: Instance, make: Planner) -> Iterator[Verdict]:
     text="ours",
     evidence="sampled",
     depends_on=("execution-exact", "execution-certified"),
+    rounding=True,
 )
 def execution_rounding(rng: np.random.Generator, *, make: Planner = plan) -> Iterator[Verdict]:
     """In floating point the executor's layers differ from the literal ones, on the same stream, by at most the bound of

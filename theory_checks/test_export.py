@@ -53,7 +53,12 @@ def stored(path: Path) -> tuple[Tensors, dict]:
 
 
 @statement(
-    "export", source="Definitions 4-8, the weights file", text="ours", evidence="sampled", depends_on=("rounding",)
+    "export",
+    source="Definitions 4-8, the weights file",
+    text="ours",
+    evidence="sampled",
+    depends_on=("rounding",),
+    rounding=True,
 )
 def export(rng: np.random.Generator, *, evaluate: Evaluate = literal) -> Iterator[Verdict]:
     """The exported file evaluated by Definitions 4–8 in numpy gives the exported output, EM step by EM step.

@@ -33,6 +33,7 @@ Allowance = Callable[..., rounding_error.Allowance]
     evidence="certified",
     depends_on=("ball-evaluation",),
     figure="precision_map",
+    rounding=True,
 )
 def rounding(
     rng: np.random.Generator,

@@ -37,6 +37,7 @@ def samples_of(rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray, int]
     evidence="sampled",
     depends_on=("remark-g2", "execution-rounding"),
     paper=("Algorithm B.2",),
+    rounding=True,
 )
 def spectral_row(
     rng: np.random.Generator, *, make: Make = lambda: TransformerIteration(8), scale: float = 1.0

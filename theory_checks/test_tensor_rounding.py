@@ -91,6 +91,7 @@ def judge_kept(
     text="ours",
     evidence="certified",
     paper=("Theorem G.8", "Remark G.1"),
+    rounding=True,
 )
 def tensor_rounding(
     rng: np.random.Generator,
