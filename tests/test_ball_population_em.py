@@ -3,9 +3,11 @@
 import flint
 import numpy as np
 import pytest
+from scipy.stats import norm
+from terms import Terms, assert_terms
 
 from constructions.algorithms import population_em
-from constructions.algorithms.ball_population_em import misplaced, population_error
+from constructions.algorithms.ball_population_em import misplaced, population_error, trapezoid_error
 from constructions.algorithms.sampling import Mixture
 from constructions.balls import largest_radius, midpoints, to_balls
 
@@ -28,6 +30,20 @@ def test_misplaced_encloses_its_integrals(threshold, gap, bits):
         for found, value in zip(misplaced(arb(threshold), arb(gap)), exact, strict=True):
             assert found.overlaps(value + arb(0, 1e-36))  # what lies beyond 13
             assert found.rad() < 2.0 ** (12 - bits)
+
+
+def test_every_term_of_the_trapezoid_rules_error_is_seen():
+    """Much of the strip, of the spacing and of what lies beyond, each in turn."""
+
+    def restated(t: Terms, a: float, h: float, reach: float) -> float:
+        strip = t("mass", 1.0) + t("moment", a)
+        lines = t("two lines", 2.0) * strip * np.exp(t("growth", a * a / 2)) / np.expm1(t("spacing", 2 * np.pi * a / h))
+        return lines + t("tails", 2 * norm.pdf(reach))
+
+    def stated(a: float, h: float, reach: float) -> float:
+        return float(trapezoid_error(arb(a), arb(h), arb(reach)).mid())
+
+    assert_terms(stated, restated, [(3.0, 2.0, 20.0), (0.25, 1.0, 20.0), (0.25, 0.01, 1.5)])
 
 
 def test_wide_balls_enclose_all_they_hold(rng):

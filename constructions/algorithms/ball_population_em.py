@@ -18,12 +18,21 @@ from jaxtyping import Shaped
 from constructions.balls import fill, norm
 
 
+def trapezoid_error(shift: flint.arb, step: flint.arb, reach: flint.arb) -> flint.arb:
+    """What the trapezoid rule on h·(−n, ..., n) misses of A and B: a = `shift` ≤ π/(2δ), h = `step`, nh = `reach`.
+
+    Where |Im g| ≤ a, |σ| ≤ 1 and |φ(g)| = e^{a²/2} φ(Re g), so that it is off by at most
+    2(1 + a)e^{a²/2}/(e^{2πa/h} − 1); beyond nh both lack at most 2φ(nh) (see `population_em.quadrature_error`).
+    """
+    pi = flint.arb.pi()
+    spaced = 2 * (1 + shift) * (shift * shift / 2).exp() / ((2 * pi * shift / step).exp() - 1)
+    return spaced + 2 * (-reach * reach / 2).exp() / (2 * pi).sqrt()
+
+
 def misplaced(threshold: flint.arb, gap: flint.arb) -> tuple[flint.arb, flint.arb]:
     """(A(s), B(s)) for s = `threshold` and δ = `gap` > 0, which may be wide balls.
 
-    The trapezoid rule on h·(−n, ..., n). Where |Im g| ≤ a ≤ π/(2δ), |σ| ≤ 1 and |φ(g)| = e^{a²/2} φ(Re g), so that it
-    is off by at most 2(1 + a)e^{a²/2}/(e^{2πa/h} − 1); beyond nh both lack at most 2φ(nh) (see `quadrature_error`).
-    Both are about 2^−bits.
+    By the trapezoid rule, whose two errors are about 2^−bits.
     """
     digits = flint.ctx.prec * flint.arb.const_log2()
     pi = flint.arb.pi()
@@ -36,10 +45,7 @@ def misplaced(threshold: flint.arb, gap: flint.arb) -> tuple[flint.arb, flint.ar
         w = (-g * g / 2).exp() / (1 + (gap * (threshold - g)).exp())
         mass, moment = mass + w, moment + g * w
     scale = step / (2 * pi).sqrt()
-    reach = count * step
-    lost = 2 * (1 + shift) * (shift * shift / 2).exp() / ((2 * pi * shift / step).exp() - 1)
-    lost += 2 * (-reach * reach / 2).exp() / (2 * pi).sqrt()
-    error = flint.arb(0, lost.upper())
+    error = flint.arb(0, trapezoid_error(shift, step, count * step).upper())
     return mass * scale + error, moment * scale + error
 
 
