@@ -176,7 +176,7 @@ def test_what_is_written_alike_is_not_better(tmp_path, monkeypatch):
     known = falsify.Found("gradient", 0.12345641, 0.8765435, {"x": np.full(2, 0.5)})
     assert falsify._keep(PARABOLA, {"gradient": known}, {"seed": 3})[1] == []
     first = (tmp_path / "parabola.json").read_bytes()
-    for slack, better in ((0.1234560, False), (0.1234555, True)):
+    for slack, better in ((0.1234560, False), (0.12345598, False), (0.1234555, True)):
         falsify._keep(PARABOLA, {"gradient": replace(known, slack=slack)}, {"seed": 4})
         assert ((tmp_path / "parabola.json").read_bytes() != first) is better
 
