@@ -149,7 +149,7 @@ CASES = [
     (f"{FILE} --init DIR/count.json", ["(2,)", "(1, 2)", "(K,) and (K, d)"]),
     (f"{FILE} --init DIR/ragged.json", ["ragged.json': means[0] is [0.0, 0.0]", "rows of equal length"]),
     (f"{FILE} --init DIR/malformed.json", ["malformed.json", "no JSON from line 1, column 14 on"]),
-    (f"{FILE} --init DIR/keys.json", ["keys.json", "'means'"]),
+    (f"{FILE} --init DIR/keys.json", ["keys.json", '"means"']),
     (f"{FILE} --init DIR/list.json", ["list.json", "is [1, 2]", "an object with weights, means is needed"]),
     (f"{FILE} --init DIR/text.json", ['text.json\': weights[0] is "0.5"', "a number is needed"]),
     (f"{FILE} --init DIR/more.json", ["more.json", 'a field "covariances"', "the fields are weights, means"]),
