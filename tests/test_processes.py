@@ -22,7 +22,7 @@ PATIENCE = 60
 
 
 def started(*words: object, wrapped: Sequence[str] = (), **settings) -> subprocess.Popen[str]:
-    """`python -m WORDS` in a session of its own, as a terminal's foreground job is."""
+    """`python -m WORDS` in a process group of its own, as a terminal's foreground job is."""
     command = [*wrapped, sys.executable, "-m", *map(str, words)]
     piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8", "cwd": ROOT}
     return subprocess.Popen(command, start_new_session=True, **piped | settings)
@@ -44,7 +44,7 @@ def until(condition: Callable[[], object], process: subprocess.Popen[str]) -> No
 
 
 def session(leader: int) -> set[int]:
-    """The processes of a session that are alive."""
+    """The processes of a job that are alive."""
     found = set()
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -57,7 +57,7 @@ def session(leader: int) -> set[int]:
 
 
 def working(leader: int) -> set[int]:
-    """The processes of a session but its leader that have loaded torch."""
+    """The processes of a job but its leader that have loaded torch."""
     found = set()
     for number in session(leader) - {leader}:
         with suppress(OSError):
