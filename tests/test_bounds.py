@@ -1,6 +1,6 @@
 """The ingredients of the bounds; the statements themselves are checked in theory_checks."""
 
-from math import exp, log, sqrt, tanh
+from math import exp, log, sqrt
 
 import flint
 import numpy as np
@@ -12,7 +12,7 @@ from scipy.stats import chi2
 
 from constructions import bounds
 from constructions.em_class import Approximation
-from constructions.relu_networks import chord_error, chord_slope
+from constructions.relu_networks import chord_slope
 
 UNIT = 2.0**-53
 
@@ -74,16 +74,6 @@ def test_floor_share():
     assert shares == sorted(shares, reverse=True)
 
 
-def test_m_step_is_the_sum_of_its_three_terms():
-    approximation = Approximation("floor", 9.0, 0.0, 31, 5.0, 13)
-    g = chord_error(9.0 / 31)
-    share = tanh(0.07 / 4) + tanh(g / 4) + bounds.floor_share(9.0, 9.0 / 31, 0.2)
-    assert bounds.m_step(approximation, 7.0, 0.2, 0.07) == pytest.approx(7 * share, rel=64 * UNIT, abs=0)
-    paper = Approximation("paper", 9.0, 9.0, 31, 5.0, 13)
-    share = tanh(0.07 / 4) + tanh(chord_error(18.0 / 31) / 4)
-    assert bounds.m_step(paper, 7.0, 0.2, 0.07) == pytest.approx(7 * share, rel=64 * UNIT, abs=0)
-
-
 def test_a_lost_component_makes_the_bound_vacuous():
     approximation = Approximation("floor", 9.0, 0.0, 31, 5.0, 13)
     assert bounds.m_step(approximation, 7.0, 0.0, 0.0) >= 7.0
@@ -109,4 +99,4 @@ def test_the_diameter_of_many_samples_is_bounded_from_above(shape, offset, rng):
     hull = x[ConvexHull(x).vertices]
     assert pdist(hull).max() <= value <= 2 * pdist(hull).max()
     ends = np.repeat([[3.0, 4.0], [-3.0, -4.0]], 2503, axis=0)
-    assert 10 <= bounds.diameter(ends)[0] <= 10 * (1 + 20 * UNIT)
+    assert 10 * (1 + 6 * UNIT) < bounds.diameter(ends)[0] <= 10 * (1 + 20 * UNIT)  # exactly 10, times 1 + γ_7
