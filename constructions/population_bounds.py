@@ -79,16 +79,18 @@ def steep(at: Thresholds, s: flint.arb) -> bool:
 
 
 def first_step(separation: flint.arb, log_ratio: flint.arb) -> flint.arb:
-    """D⁺ after one step from any parameters under (A1)'s conditions on the initialisation: r = R/16, b = ½."""
+    """D⁺ after one step from any parameters under (A1)'s conditions on the initialisation: r = R/16, b = ½.
+
+    A mean is off by a·u − b·v, unit vectors less than 60° apart: by the larger of a and b at most.
+    """
     r, half = separation / 16, flint.arb(1) / 2
     at, ratio = thresholds(separation, log_ratio, r, half), log_ratio.exp() / 2
     if not (at.p > 0 and at.q > 0):
         return NAN
     lost_p, lost_q = tail(at.p, at.gap), tail(at.q, at.gap)
     pull_p, pull_q = at.widest * contested(at.p, at.gap), at.widest * contested(at.q, at.gap)
-    cosine = (1 - (2 * r / separation) * (2 * r / separation)).sqrt()
-    second = _opposed(ratio * lost_p * separation, ratio * pull_p + pull_q, cosine) / (1 - lost_q)
-    first = _opposed(lost_q / ratio * separation, pull_q / ratio + pull_p, cosine) / (1 - lost_p)
+    second = largest([ratio * lost_p * separation, ratio * pull_p + pull_q]) / (1 - lost_q)
+    first = largest([lost_q / ratio * separation, pull_q / ratio + pull_p]) / (1 - lost_p)
     return largest([second, first, ratio * lost_p, lost_q]) if lost_p < 1 and lost_q < 1 else NAN
 
 
@@ -116,12 +118,6 @@ def _moved(s: flint.arb, gap: flint.arb, logits: flint.arb) -> tuple[flint.arb, 
     c = (2 / flint.arb.pi()).sqrt()
     s_0, s_1, s_2 = (contested(s, gap, order) for order in range(3))
     return (logits + 2 * c) * s_0 + 2 * s_1, logits * (s_1 + c * s_0) + 2 * s_2 + 4 * c * s_1 + 2 * s_0
-
-
-def _opposed(one: flint.arb, other: flint.arb, cosine: flint.arb) -> flint.arb:
-    """The largest ‖a u − b v‖ for 0 ≤ a ≤ `one`, 0 ≤ b ≤ `other`, unit vectors with ⟨u, v⟩ ≥ `cosine`: at a corner."""
-    both = (one * one + other * other - 2 * one * other * cosine).nonnegative_part().sqrt()
-    return largest([one, other, both])
 
 
 def first_step_tail(separation: flint.arb, constant: flint.arb) -> flint.arb:

@@ -191,47 +191,6 @@ def test_contested_mass_is_its_integrals(order):
     assert number(contested(arb(s), arb(gap), order)) == pytest.approx(above + below, rel=1e-8, abs=0)
 
 
-def test_steps_are_made_of_their_parts():
-    """The lengths of both means, R apart by misplaced and δ by pulled mass, over the weights that are left."""
-    r, ratio, a = 7.0, 3.0, 0.5
-    given = arb(r), arb(2 * ratio).log()
-    at = thresholds(*given, arb(r / 16), arb(0.5))
-    lost_p, lost_q = (number(tail(s, at.gap)) for s in (at.p, at.q))
-    pull_p, pull_q = (number(at.widest * contested(s, at.gap)) for s in (at.p, at.q))
-
-    def length(x, y):
-        return max(x, y, np.sqrt(x * x + y * y - 2 * x * y * np.sqrt(1 - 1 / 64)))
-
-    second = length(ratio * lost_p * r, ratio * pull_p + pull_q) / (1 - lost_q)
-    first = length(lost_q * r / ratio, pull_q / ratio + pull_p) / (1 - lost_p)
-    expected = max(second, first, ratio * lost_p, lost_q)
-    assert number(population_bounds.first_step(*given)) == pytest.approx(expected, rel=1e-10, abs=0)
-
-    at = thresholds(*given, arb(a), arb(a))
-    logits = arb(r + 2 * a) + population_bounds.prior_slope(arb(ratio), arb(a))
-    (w_p, n_p), (w_q, n_q) = ([number(v) for v in population_bounds._moved(s, at.gap, logits)] for s in (at.p, at.q))
-    left = 1 - a * (ratio * w_p + w_q)
-    assert 0 < left < 0.95  # so that a in it is seen
-    expected = max(ratio * (r * w_p + n_p) + n_q, n_p + (r * w_q + n_q) / ratio) / left
-    assert number(population_bounds.contraction(*given, arb(a))) == pytest.approx(expected, rel=1e-10, abs=0)
-
-
-def test_the_tails_are_their_formulas():
-    r, constant, a = 24.0, 9.0, 0.5
-    kappa = 7 / 16 - 8 * np.log(3) / (7 * r * r)
-    c = min(kappa**2 / 2 - 1 / constant**2, (kappa - 8 / (7 * constant**2)) ** 2 / 2)
-    expected = 13 * r / 4 / np.expm1(c * r * r)
-    assert number(population_bounds.first_step_tail(arb(r), arb(constant))) == pytest.approx(expected, rel=1e-10, abs=0)
-    kappa = 0.5 - (a + np.log((1 + a) / (1 - a)) / (r - 2 * a)) / r
-    c = min(kappa**2 / 2 - 1 / constant**2, (kappa - 1 / (constant**2 * (1 - 2 * a / r))) ** 2 / 2)
-    mean, s, h = np.sqrt(2 / np.pi), r / 2, r + 2 * a + 2 / (1 - a)
-    moved = h + 2 * mean + 2 * (s + 1)
-    near = h * (s + 1 + mean) + 2 * (s * s + s + 1) + 4 * mean * (s + 1) + 2
-    expected = (r * moved + 2 * near) * np.exp(-c * r * r) / (1 - 2 * a * moved * np.exp(-c * r * r))
-    found = population_bounds.contraction_tail(arb(r), arb(constant), arb(a), arb(0))
-    assert number(found) == pytest.approx(expected, rel=1e-10, abs=0)
-
-
 def test_a_tail_wants_thresholds_two_deviations_away():
     """κ_q R ≥ 2: from there on (s² + s + 1)e^{−s²/2} falls for certain."""
     near, beyond = (population_bounds.contraction_tail(arb(r), arb(20), arb(0.001), arb(0)) for r in (3.9, 4.2))
