@@ -223,6 +223,16 @@ def exact_moments(
     return Moments(torch.tensor(weights), torch.tensor(sums)), population
 
 
+def evaluate(
+    samples: Float[np.ndarray, "R n d"], truth: Mixture, objective: Objective, points: Points, law: Mixture
+) -> tuple[Float[np.ndarray, "R B targets"], Moments]:
+    """All targets at all points, by `exact_moments`; population EM's moments there."""
+    empirical, population = exact_moments(samples, truth, points, law)
+    off = np.linalg.norm(points.means - truth.means, axis=-1), np.abs(points.weights / truth.weights - 1)
+    distance = torch.tensor(np.maximum(*off).max(axis=-1))
+    return objective(empirical, population, truth, distance).numpy(), population
+
+
 @dataclass(frozen=True, eq=False)
 class Found:
     """The largest value of every target for every data set; the points; population EM's moments there."""
@@ -243,10 +253,6 @@ def suprema(
 ) -> Found:
     """Climb every target for every data set, and compute its value anew; X has the true law unless told."""
     points = climb(samples, region, objective, rng, starts, steps)
-    truth = region.truth
-    empirical, population = exact_moments(samples, truth, points, law or truth)
-    off = np.linalg.norm(points.means - truth.means, axis=-1), np.abs(points.weights / truth.weights - 1)
-    distance = torch.tensor(np.maximum(*off).max(axis=-1))
-    values = objective(empirical, population, truth, distance).numpy()
+    values, population = evaluate(samples, region.truth, objective, points, law or region.truth)
     own = np.arange(values.shape[-1])
     return Found(values[:, own, own], points, population)

@@ -1,7 +1,8 @@
 """`python -m theory_checks.uniform_deviations` measures the suprema of Lemmas F.2, F.3 and of an EM step over a grid.
 
 Calibration cells come first; their constants are fixed before any held-out cell is drawn, and all of it is written to
-figures/lemma_f2.json. Same seed, same file, up to what another machine rounds differently.
+figures/lemma_f2.json, with the points at which the first values of the calibration cells were reached. A climb ends
+elsewhere on another machine; what a value is at its point is the same everywhere up to rounding (`reached`).
 """
 
 from __future__ import annotations
@@ -25,13 +26,16 @@ from constructions.command_line import Parser, Progress, require_writable, run_c
 from constructions.concentration_bounds import Region
 from constructions.errors import InputError
 from constructions.outputs import versions
-from theory_checks import concentration
+from theory_checks import concentration, reached
+from theory_checks.reached import Reached
 
 RESULTS = Path(__file__).parents[1] / "figures" / "lemma_f2.json"
 SEED = 1
 REPLICATIONS = 100
 """Both fixed before the measurement; with seed 0 and 40 replications it had been looked at (lemma_f2.md)."""
 MOST_REPLICATIONS = 10_000
+POINTS = 10
+"""Replications of a calibration cell whose points are kept."""
 SLACK = 0.5
 """Weights within half of the true ones; means within R_min/16."""
 OBJECTIVES = {
@@ -116,22 +120,31 @@ def stream(cell: Cell, seed: int) -> list[int]:
     return [seed, cell.part == "calibration", *place]
 
 
-def measure(
-    cell: Cell, seed: int = SEED, replications: int = REPLICATIONS, first: int | None = None
-) -> Float[np.ndarray, " replications"]:
-    """The largest value found, over the region and all components, for every data set, or for the `first` ones."""
+def draw(cell: Cell, seed: int = SEED, replications: int = REPLICATIONS) -> tuple[np.ndarray, np.random.Generator]:
+    """A cell's data sets, and the generator from which its climbs start."""
     rng = np.random.default_rng(stream(cell, seed))
-    samples = concentration.draw(cell.region.truth, replications, cell.count, rng)[:first]
-    found: np.ndarray = concentration.suprema(samples, cell.region, OBJECTIVES[cell.quantity], rng).values.max(axis=1)
+    return concentration.draw(cell.region.truth, replications, cell.count, rng), rng
+
+
+def climbed(cell: Cell, seed: int = SEED, replications: int = REPLICATIONS) -> concentration.Found:
+    """For every data set and target of the cell's objective the largest value found, and where."""
+    samples, rng = draw(cell, seed, replications)
+    return concentration.suprema(samples, cell.region, OBJECTIVES[cell.quantity], rng)
+
+
+def measure(cell: Cell, seed: int = SEED, replications: int = REPLICATIONS) -> Float[np.ndarray, " replications"]:
+    """The largest value found, over the region and all components, for every data set."""
+    found: np.ndarray = climbed(cell, seed, replications).values.max(axis=1)
     return found
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A cell with its values, one a replication."""
+    """A cell with its values, one a replication, and the points of the first ones if they are kept."""
 
     cell: Cell
     values: Float[np.ndarray, " replications"]
+    points: tuple[Reached, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -160,7 +173,9 @@ def run(seed: int, replications: int) -> dict[str, object]:
 
         def measure_all(cells: Sequence[Cell]) -> None:
             for cell in cells:
-                measured.append(Measured(cell, measure(cell, seed, replications)))
+                found = climbed(cell, seed, replications)
+                points = reached.largest(found, POINTS) if cell.part == "calibration" else ()
+                measured.append(Measured(cell, found.values.max(axis=1), points))
                 progress(len(measured), len(first) + len(rest))
 
         measure_all(first)
@@ -169,8 +184,14 @@ def run(seed: int, replications: int) -> dict[str, object]:
             for quantity in OBJECTIVES
         }
         measure_all(rest)
-    cells = [{**asdict(m.cell), "values": m.values.tolist()} for m in measured]
+    cells = [{**asdict(m.cell), "values": m.values.tolist(), **_kept(m.points)} for m in measured]
     return {"seed": seed, "replications": replications, "versions": versions(), "constants": constants, "cells": cells}
+
+
+def _kept(points: Sequence[Reached]) -> dict[str, object]:
+    """A cell's points as the file has them; no entry where none is kept."""
+    told = [{"target": p.target, "weights": p.weights.tolist(), "means": p.means.tolist()} for p in points]
+    return {"points": told} if told else {}
 
 
 def read(path: Path = RESULTS) -> Results:
@@ -184,7 +205,14 @@ def read(path: Path = RESULTS) -> Results:
     try:
         stored = json.loads(path.read_text())
         measured = tuple(
-            Measured(Cell(**{k: v for k, v in entry.items() if k != "values"}), np.array(entry["values"], dtype=float))
+            Measured(
+                Cell(**{k: v for k, v in entry.items() if k not in ("values", "points")}),
+                np.array(entry["values"], dtype=float),
+                tuple(
+                    Reached(int(p["target"]), np.array(p["weights"], dtype=float), np.array(p["means"], dtype=float))
+                    for p in entry.get("points", ())
+                ),
+            )
             for entry in stored["cells"]
         )
         return Results(int(stored["seed"]), dict(stored["constants"]), measured)
