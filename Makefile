@@ -8,7 +8,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 .PHONY: demo test lint types unit checks reordered certify report sweep tgmm figures bench clean
 
 demo: $(VENV)/installed
-	$(BIN)/python -m constructions.em_transformer --layers 6
+	$(BIN)/python -m constructions.em_transformer
 	$(BIN)/python -m constructions.tensor_power_transformer --layers 6 --exact
 
 test: lint types unit checks

@@ -32,7 +32,7 @@ from constructions.errors import InputError
 if TYPE_CHECKING:
     from constructions.em_class import TaskClass
 
-RADIUS, MIN_WEIGHT, TOLERANCE = 10.0, 0.01, 0.1
+LAYERS, RADIUS, MIN_WEIGHT, TOLERANCE = 40, 10.0, 0.01, 0.1
 LARGEST_DIM, LARGEST_NUMBERS = 4096, 2**28  # the last: N·d of synthetic samples, 2 GiB
 
 
@@ -44,7 +44,13 @@ def parser() -> Parser:
         "EM step its estimate, exact EM, the error and the proven bound.",
         epilog=PREPARATION,
     )
-    p.add_argument("--layers", type=int, required=True, metavar="2L", help="layers: even, two for each EM step")
+    p.add_argument(
+        "--layers",
+        type=int,
+        default=LAYERS,
+        metavar="2L",
+        help="layers: even, two for each EM step (%(default)s, after which EM on iris is at rest)",
+    )
     p.add_argument(
         "--data", default="iris", help="iris (default), wine, digits, synthetic, or a file (-: standard input)"
     )
@@ -132,6 +138,7 @@ def _demonstrate(options: argparse.Namespace) -> None:
     if options.precision is not None:
         say = partial(print, file=report, flush=True)
         enclosed = em_precision.demonstrate(data, start, task_class, approximation, options, say)
+        _warn(enclosed)
         outputs.write_result(options, enclosed)
         return
     dtype = DTYPES[options.dtype]
@@ -149,12 +156,16 @@ def _demonstrate(options: argparse.Namespace) -> None:
     content = em_report.as_json(result, data, options)
     executed = execution(result.plan, options.plan, seconds)
     print(em_report.tables(result, data, content, executed), file=report)
-    for warning in content["warnings"]:
-        print(f"warning: {warning}", file=sys.stderr)
+    _warn(content)
     entry = em_report.construction_entry(em, options.tolerance)
     weights = partial(weights_file.serialise, em.transformer, entry)
     draw, claimed = partial(_picture, result), partial(em_claims.claimed, result)
     outputs.write(options, content, draw, weights, result.tokens, lambda: result.output, claimed)
+
+
+def _warn(content: dict[str, Any]) -> None:
+    for warning in content["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def _require_near(data: Dataset, radius: float) -> None:

@@ -13,7 +13,7 @@ from constructions import ball_evaluation, bounds
 from constructions.algorithms import ball_em
 from constructions.algorithms.sampling import Mixture
 from constructions.ball_evaluation import BallTransformer
-from constructions.balls import ZERO, fill, largest, norm, to_balls
+from constructions.balls import ZERO, fill, largest, midpoints, norm, to_balls
 from constructions.compiler import Layer, lower
 from constructions.em_class import Approximation, TaskClass
 from constructions.em_transformer import E_STEP, M_STEP, EmTransformer, residual_stream, validate
@@ -70,6 +70,10 @@ class Parameters:
         """Enclosures of π."""
         return fill((value.exp() for value in self.log_weights), self.log_weights.shape)
 
+    def middle(self) -> Mixture:
+        """The midpoints, for what is said without proof."""
+        return Mixture(midpoints(self.weights), midpoints(self.means))
+
 
 @dataclass(frozen=True, eq=False)
 class StepEnclosure:
@@ -94,6 +98,11 @@ class StepEnclosure:
 def parameters(start: Mixture) -> Parameters:
     """The floats of a mixture, exactly, and enclosures of the logarithms of its weights."""
     return Parameters(ball_em.logarithms(to_balls(start.weights)), to_balls(start.means))
+
+
+def moved(before: Parameters, after: Parameters) -> tuple[flint.arb, flint.arb]:
+    """How far the mean and the weight went that went furthest, as run_warnings.moved, enclosed."""
+    return largest(iter(norm(after.means - before.means))), largest(iter(abs(after.weights - before.weights)))
 
 
 def encode(em: BallEm, samples: Float[np.ndarray, "N d"], start: Mixture) -> Shaped[np.ndarray, "n D"]:

@@ -21,12 +21,13 @@ from constructions.balls import largest, norm, to_balls
 from constructions.command_line import Progress
 from constructions.datasets import Dataset
 from constructions.em_class import Approximation, TaskClass
-from constructions.em_enclosure import BallEm, Parameters, StepEnclosure
+from constructions.em_enclosure import BallEm, Parameters, StepEnclosure, moved
 from constructions.em_transformer import SIZE_LIMIT, PredictedSize, predict_size, residual_stream
 from constructions.errors import InputError
 from constructions.outputs import versions
 from constructions.precision import as_json as enclosed
 from constructions.precision import ball_bytes, cut_note, decided, exponent, power_of_two, shown, widest
+from constructions.run_warnings import at_rest, em_warnings, how_far
 from constructions.units import in_bytes
 from constructions.weights import Array
 
@@ -59,11 +60,18 @@ class StepVerdict:
 
 @dataclass(frozen=True, eq=False)
 class BallRun:
-    """All steps in balls of one precision, and the diameter of the samples used."""
+    """All steps in balls of one precision, from a start, and the diameter of the samples used."""
 
+    start: Parameters
     steps: tuple[StepVerdict, ...]
     samples_used: int
     diameter: flint.arb
+
+    @property
+    def last(self) -> tuple[Parameters, Parameters]:
+        """The transformer's parameters before and after the last step."""
+        entering = self.steps[-2].enclosure.estimate if len(self.steps) > 1 else self.start
+        return entering, self.steps[-1].enclosure.estimate
 
 
 def demonstrate(
@@ -101,7 +109,15 @@ def demonstrate(
     found = contraction_report.seek(data.samples[: result.samples_used], start, task_class, approximation)
     estimates = [step.enclosure.estimate for step in result.steps]
     with flint.ctx.workprec(bits):
-        say("\n".join([tables(result, data, bits, seconds), "", *contraction_report.describe(found, estimates)]))
+        say(
+            "\n".join(
+                [
+                    tables(result, data, options.tolerance, bits, seconds),
+                    "",
+                    *contraction_report.describe(found, estimates),
+                ]
+            )
+        )
         content = as_json(result, data, start, task_class, approximation, bits, options)
         content["bounds"]["final"] = contraction_report.as_json(found, estimates)
         return content
@@ -146,12 +162,13 @@ def run(em: BallEm, samples: Float[np.ndarray, "N d"], start: Mixture) -> BallRu
 
     kept = samples[: len(samples) // len(start.means) * len(start.means)]
     diameter, x = em_enclosure.enclose_diameter(kept), to_balls(kept)
-    reference, steps = em_enclosure.parameters(start), []
+    entering = reference = em_enclosure.parameters(start)
+    steps = []
     with Progress("layer") as progress:
         for step in em_enclosure.run(em, samples, start, observe):
             reference = Parameters(*ball_em.em_step(x, reference.log_weights, reference.means))
             steps.append(StepVerdict(step, reference, radius, *judge(step, diameter)))
-    return BallRun(tuple(steps), len(kept), diameter)
+    return BallRun(entering, tuple(steps), len(kept), diameter)
 
 
 def judge(step: StepEnclosure, diameter: flint.arb) -> tuple[Status, str]:
@@ -181,7 +198,7 @@ def judge(step: StepEnclosure, diameter: flint.arb) -> tuple[Status, str]:
     return "undecided", f"at {flint.ctx.prec} bits"
 
 
-def tables(result: BallRun, data: Dataset, bits: int, seconds: float) -> str:
+def tables(result: BallRun, data: Dataset, tolerance: float, bits: int, seconds: float) -> str:
     """Steps against exact EM with bounds, then the estimates side by side, all as enclosures."""
     used, given = result.samples_used, len(data.samples)
     lines = [
@@ -210,6 +227,8 @@ def tables(result: BallRun, data: Dataset, bits: int, seconds: float) -> str:
     name, column = max(len(row[0]) for row in rows), max(len(row[1]) for row in rows)
     title = f"{'':{name}s}  {'estimate of the transformer':{column}s}  exact EM from the same start"
     lines += [title, *(f"{row[0]:{name}s}  {row[1]:{column}s}  {row[2]}" for row in rows)]
+    mean, weight = moved(*result.last)
+    lines.append(how_far(shown(mean, 5), shown(weight, 5), at_rest(mean, tolerance)))
     return "\n".join(lines + cut_note())
 
 
@@ -244,6 +263,8 @@ def as_json(
     are lists, one for each component. What describes task, class and construction are the floats that were given.
     """
     final = result.steps[-1]
+    before, after = (parameters.middle() for parameters in result.last)
+    used = data.samples[: result.samples_used]
     return {
         "schema": SCHEMA,
         "versions": versions("python-flint"),
@@ -276,6 +297,8 @@ def as_json(
             "diameter": enclosed(result.diameter),
             "rest_on": em_report.RESTS_ON[approximation.construction],
         },
+        "last_step": dict(zip(("mean", "weight"), map(enclosed, moved(*result.last)), strict=True)),
+        "warnings": em_warnings(before, after, used, options.tolerance, data),
         "samples_used": result.samples_used,
         "samples_given": len(data.samples),
         "data": {"name": data.name, "dim": data.samples.shape[1], "preparation": data.preparation},

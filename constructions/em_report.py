@@ -18,7 +18,7 @@ from constructions.em_run import EmRun
 from constructions.em_transformer import EmTransformer, PredictedSize
 from constructions.execution_report import execution_rows
 from constructions.outputs import finite, versions
-from constructions.run_warnings import em_warnings, moved
+from constructions.run_warnings import at_rest, em_warnings, how_far, moved
 from constructions.units import in_bytes
 
 SCHEMA = 1
@@ -81,7 +81,7 @@ def tables(result: EmRun, data: Dataset, content: dict[str, Any], execution: str
     lines.append(f"{'estimate of the transformer':{column}s}   exact EM from the same start")
     lines += [f"{left:{column}s}   {right}" for left, right in zip(ours, theirs, strict=True)]
     mean, weight = moved(_entering(result), final.estimate)
-    lines.append(f"the last step moved a mean by {mean:.1e} and a weight by {weight:.1e}, at most")
+    lines.append(how_far(f"{mean:.1e}", f"{weight:.1e}", at_rest(mean, content["tolerance"])))
     if data.affine is not None:
         restored = Mixture(final.estimate.weights, data.affine.restore(final.estimate.means))
         lines += ["", "estimate of the transformer in the file's units", *_components(restored)]

@@ -186,9 +186,3 @@ def test_bad_input(arguments, fragments, files, em_command):
     outcome = em_command("--layers", 4, *outputs, *arguments.replace("DIR", str(files)).split())
     outcome.assert_refused(*fragments)
     assert sorted(files.rglob("*")) == before
-
-
-def test_layers_are_required(em_command):
-    outcome = em_command("--data", "iris")
-    assert (outcome.code, outcome.out) == (2, "")
-    assert outcome.err.startswith("error: the following arguments are required: --layers")

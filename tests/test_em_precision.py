@@ -20,6 +20,7 @@ from constructions.relu_networks import ReluNetwork
 SMALL = TaskClass(max_dim=3, max_components=5, radius=3.0, min_weight=0.02)
 KEYS = {
     "schema", "versions", "precision", "weights", "means", "reference", "errors", "bounds", "samples_used",
+    "last_step", "warnings",
     "samples_given", "data", "start", "construction", "approximation", "tolerance", "class", "layers", "seed",
 }  # fmt: skip
 

@@ -32,7 +32,7 @@ def test_the_demos_shown_are_the_demos(em_command, tensor_command) -> None:
         return [" ".join(line.split()) for line in small.splitlines()]
 
     shown = lines(README)
-    for output in (em_command("--layers", 6).out, tensor_command("--layers", 6, "--exact").out):
+    for output in (em_command().out, tensor_command("--layers", 6, "--exact").out):
         printed = lines(output)
         assert sum("#" in line for line in printed) in (2, 4)  # the numbers left out: no more than these lines
         assert [line for line in printed if line not in shown] == []

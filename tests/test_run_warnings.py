@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 
+import flint
 import numpy as np
 import pytest
 
 from constructions.algorithms.sampling import Mixture
 from constructions.datasets import Dataset
-from constructions.run_warnings import eigenvalue_noise, em_warnings, moved, spectral_warnings
+from constructions.run_warnings import REST, at_rest, eigenvalue_noise, em_warnings, moved, spectral_warnings
 
 MEANS = np.array([[-4.0, 0.0], [4.0, 0.0], [0.0, 5.0]])
 WEIGHTS = np.array([0.3, 0.3, 0.4])
@@ -32,12 +33,21 @@ def test_how_far_a_step_moved() -> None:
 
 
 def test_em_at_rest_is_not_warned_of(samples: np.ndarray) -> None:
-    assert said(Mixture(WEIGHTS, MEANS + 0.05), GOOD, samples) == []
+    assert said(Mixture(WEIGHTS, MEANS + 0.0006), GOOD, samples) == []
 
 
 def test_em_that_still_moves(samples: np.ndarray) -> None:
-    (one,) = said(Mixture(WEIGHTS, MEANS + np.array([[0, 0], [0, 0.11], [0, 0]])), GOOD, samples)
-    assert one.startswith("EM is not at rest: the last step moved a mean by 0.11, more than the tolerance of 0.1")
+    (one,) = said(Mixture(WEIGHTS, MEANS + np.array([[0, 0], [0, 0.0011], [0, 0]])), GOOD, samples)
+    assert one.startswith("EM is not at rest: the last step moved a mean by 0.0011, more than 0.001, 1% of the toler")
+
+
+def test_at_rest_is_within_the_tolerance_of_the_end() -> None:
+    """Moves that shrink by REST a step, as slowly as the rule allows for, add up to the tolerance."""
+    left = 0.1 * REST * (1 - REST) ** np.arange(1, 5000)
+    assert 0.095 < left.sum() <= 0.1
+    assert at_rest(0.1 * REST, 0.1)
+    assert not at_rest(0.1 * REST * (1 + 1e-9), 0.1)
+    assert not at_rest(float("nan"), 0.1)
 
 
 def test_means_that_coincide(samples: np.ndarray) -> None:
@@ -106,6 +116,40 @@ def test_the_demos_say_so(em_command, spectral_command, tmp_path, rng) -> None:
     done = spectral_command("--data", tmp_path / "twice.npy", "--components", 2, *quick, "--json", "-")
     assert any(sentence.startswith("sigma^2 is 0") for sentence in done.json["warnings"])
     assert all(f"warning: {sentence}" in done.err for sentence in done.json["warnings"])
+
+
+def test_the_default_run_is_at_rest_and_says_so(em_command) -> None:
+    """20 steps on iris; the sixth moves no mean further than the tolerance, and yet EM has a way to go."""
+    early, default = em_command("--layers", 12, "--tolerance", 0.11, "--json", "-"), em_command("--json", "-")
+    assert 0.1 < early.json["last_step"]["mean"] < 0.11
+    assert "warning: EM is not at rest: the last step moved a mean by 0.1, more than 0.0011" in early.err
+    left = np.linalg.norm(np.array(early.json["means"]) - default.json["means"], axis=1)
+    assert left.max() > 5 * 0.11
+    assert default.json["last_step"]["mean"] < 0.001
+    assert "at most: at rest\n" in default.err
+    assert "not at rest" not in default.err
+    assert "at most: at rest" not in early.err
+
+
+def test_a_run_in_balls_warns_like_one_in_floats(em_command) -> None:
+    """Early, with noise that is not unit, and at rest, without a word; how far the last step moved."""
+    small = ("--samples", 29, "--components", 2, "--dim", 2, "--max-dim", 2, "--max-components", 2, "--tolerance", 0.5)
+    for layers, starts in ((4, ["EM is not at rest", "around one of the estimated means"]), (32, [])):
+        run = ("--layers", layers, *small, "--json", "-")
+        floats, balls = em_command(*run), em_command(*run, "--precision", 128)
+        said = floats.json["warnings"]
+        assert [sentence.startswith(start) for sentence, start in zip(said, starts, strict=True)] == [True] * len(said)
+        assert balls.json["warnings"] == said
+        told = [line.removeprefix("warning: ") for line in balls.err.splitlines() if line.startswith("warning: ")]
+        assert told == said
+        for name, value in floats.json["last_step"].items():
+            assert balls.json["last_step"][name]["mid"] == pytest.approx(value, rel=0, abs=1e-11)
+        assert ("at most: at rest\n" in balls.err) == ("at most: at rest\n" in floats.err) == (not starts)
+
+
+def test_a_ball_is_at_rest_only_if_it_certainly_is() -> None:
+    assert at_rest(flint.arb(0.0004, 0.0005), 0.1)
+    assert not at_rest(flint.arb(0.0004, 0.0007), 0.1)
 
 
 def test_data_far_from_the_origin(em_command, tmp_path, rng) -> None:
