@@ -6,6 +6,7 @@ within `bound` of `reference`. proofs_notes/export.md describes the file.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,15 +16,16 @@ from typing import Any, Literal, NoReturn, get_args
 
 import numpy as np
 
-from constructions import exact_arrays, strict_json, weights_file
+from constructions import checksums, exact_arrays, strict_json, weights_file
 from constructions.balls import fill
 from constructions.errors import InputError
 from constructions.strict_json import LARGEST_DIGITS, refuse, short
 from constructions.transformer import Transformer
 from constructions.weights import Array
 
-FORMAT = 1
-NAME = "claims.json"
+FORMAT = 2
+"""What is written. Format 1 had no checksums; it is read, and is what a file without them says that it is."""
+NAME, WEIGHTS = "claims.json", "transformer.safetensors"
 MOST_CLAIMS = 10_000
 FRACTION = rf"-?[0-9]{{1,{LARGEST_DIGITS}}}(/0*[1-9][0-9]{{0,{LARGEST_DIGITS - 1}}})?"
 Norm = Literal["euclidean", "absolute"]
@@ -66,30 +68,63 @@ class Claim:
         return read[tokens] if tokens.ndim == 1 else np.asarray(tokens @ read)
 
 
+@dataclass(frozen=True, eq=False)
+class Export:
+    """The weights in a directory and what is claimed of them."""
+
+    transformer: Transformer
+    claims: list[Claim]
+    sealed: int  # files, all that were read, that have the SHA-256 which claims.json states; 0 in format 1
+
+
 def read(folder: Path) -> tuple[Transformer, list[Claim]]:
-    """The weights in a directory and what is claimed of them.
+    """The weights and claims of `read_export`."""
+    export = read_export(folder)
+    return export.transformer, export.claims
+
+
+def read_export(folder: Path) -> Export:
+    """The weights in a directory, what is claimed of them, and whether checksums say that these are the files.
 
     Raises
     ------
     InputError
-        If a file or a tensor is missing or damaged, a number is not finite, a format is another one, or a claim does
-        not say what it must or does not fit the weights.
+        If a file or a tensor is missing or damaged or is not the one that was exported, a number is not finite, a
+        format is another one, or a claim does not say what it must or does not fit the weights.
     """
     if not folder.is_dir():
         raise InputError(f"there is no directory {str(folder)!r}")
-    transformer, _ = weights_file.load(folder / "transformer.safetensors")
     path = folder / NAME
-    content = strict_json.fields(strict_json.read(path), repr(str(path)), ("format", "claims"))
-    if type(content["format"]) is not int or content["format"] != FORMAT:
-        refuse(repr(str(path)), f"has format {short(content['format'])}; this version reads {FORMAT}")
+    told = repr(str(path))
+    content = strict_json.read(path)
+    form = content.get("format") if isinstance(content, dict) else None
+    sealed = form == FORMAT and type(form) is int
+    strict_json.fields(content, told, ("format", "claims", *(("sha256",) if sealed else ())))
+    if type(form) is not int or form not in (1, FORMAT):
+        refuse(told, f"has format {short(form)}; this version reads 1 and {FORMAT}")
     entries = content["claims"]
     if not isinstance(entries, list) or not 1 <= len(entries) <= MOST_CLAIMS:
         found = f"{len(entries)} claims" if isinstance(entries, list) else f"{short(entries)} as its claims"
-        refuse(repr(str(path)), f"has {found}; a list of 1 to {MOST_CLAIMS} is needed")
+        refuse(told, f"has {found}; a list of 1 to {MOST_CLAIMS} is needed")
+    if sealed:
+        checksums.require(folder, content["sha256"], told)
+    transformer, _ = weights_file.load(folder / WEIGHTS)
     files: dict[str, Array] = {}
-    return transformer, [
-        _Reader(folder, files, number, entry).claim(transformer) for number, entry in enumerate(entries)
-    ]
+    listed = [_Reader(folder, files, number, entry).claim(transformer) for number, entry in enumerate(entries)]
+    if sealed:
+        checksums.require_named((WEIGHTS, *files), content["sha256"], told)
+    return Export(transformer, listed, len(content["sha256"]) if sealed else 0)
+
+
+def seal(folder: Path) -> None:
+    """Write the claims of a directory anew, in this format, with the SHA-256 of every other file in it.
+
+    For exports written by hand, and for those changed on purpose: nobody can tell them from exports that were not.
+    """
+    content = strict_json.read(folder / NAME)
+    files = sorted(path for path in folder.iterdir() if path.name != NAME)
+    sealed = {"format": FORMAT, "sha256": checksums.of({path.name: path.read_bytes() for path in files})}
+    (folder / NAME).write_text(json.dumps(sealed | {"claims": content["claims"]}, indent=2) + "\n")
 
 
 class _Reader:

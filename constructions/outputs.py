@@ -190,7 +190,7 @@ def write(
     if options.figure is not None:
         files[options.figure] = draw()
     if options.export is not None:
-        from constructions import claims
+        from constructions import checksums, claims
 
         stored = np.float64 if options.dtype == "float64" else np.float32
         listed, arrays = claimed()
@@ -199,10 +199,12 @@ def write(
             npy(tokens.astype(stored)),
             npy(output().astype(stored)),
             _encoded(content).encode(),
-            _encoded({"format": claims.FORMAT, "claims": listed}).encode(),
         )
-        files |= {options.export / name: part for name, part in zip(EXPORTED, contents, strict=True)}
-        files |= {options.export / name: npy(array.astype(stored)) for name, array in arrays.items()}
+        exported = dict(zip(EXPORTED[:-1], contents, strict=True))
+        exported |= {name: npy(array.astype(stored)) for name, array in arrays.items()}
+        sealed = {"format": claims.FORMAT, "sha256": checksums.of(exported), "claims": listed}
+        files |= {options.export / name: part for name, part in exported.items()}
+        files[options.export / claims.NAME] = _encoded(sealed).encode()
         stale = [path for path in _arrays(options.export) if path.name not in arrays]
     write_result(options, content, files, stale)
 

@@ -170,7 +170,8 @@ def test_what_every_claim_must_say(field, folder):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"format": 2, "claims": []}', "has format 2; this version reads 1"),
+        ('{"format": 2, "claims": []}', 'has no field "sha256"'),
+        ('{"format": 3, "claims": []}', "has format 3; this version reads 1 and 2"),
         ("[]", r"is \[\]; an object with format, claims is needed"),
         ('{"format": 1}', 'has no field "claims"'),
         ('{"format": 1, "claims": []}', "has 0 claims; a list of 1 to 10000 is needed"),

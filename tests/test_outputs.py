@@ -1,6 +1,7 @@
 """What a command leaves behind: checked before any work, written whole, strict JSON (npy: test_em_report.py)."""
 
 import argparse
+import hashlib
 import json
 from functools import partial
 from importlib.metadata import version
@@ -115,7 +116,10 @@ def test_everything_that_was_asked_for_is_written(dtype, stored, tmp_path, capsy
     assert capsys.readouterr() == ("", "")
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert files == {"r.json", "f.png", *(f"new/{name}" for name in (*outputs.EXPORTED, "pooling.npy"))}
-    assert json.loads((tmp_path / "new" / "claims.json").read_text()) == {"format": 1, "claims": [claim]}
+    exported = {path.name: path for path in (tmp_path / "new").iterdir()}
+    stated = exported.pop("claims.json").read_text()
+    digests = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in exported.items()}
+    assert json.loads(stated) == {"format": 2, "sha256": digests, "claims": [claim]}
     text = (tmp_path / "r.json").read_text()
     assert json.loads(text) == content
     assert text == (tmp_path / "new" / "result.json").read_text()

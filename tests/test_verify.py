@@ -46,7 +46,8 @@ def listed(folder: Path) -> list[dict]:
 
 def change_claim(folder: Path, name: str, **change: object) -> None:
     entries = [entry | change if entry["name"] == name else entry for entry in listed(folder)]
-    (folder / "claims.json").write_text(json.dumps({"format": 1, "claims": entries}))
+    content = json.loads((folder / "claims.json").read_text())
+    (folder / "claims.json").write_text(json.dumps(content | {"claims": entries}))
 
 
 def change_tensors(folder: Path, change) -> None:
@@ -55,12 +56,14 @@ def change_tensors(folder: Path, change) -> None:
     tensors = load_file(path)
     change(tensors)
     save_file(tensors, path, metadata={"construction": json.dumps(construction)})
+    claims.seal(folder)  # as whoever changes files on purpose does: what is found out is found out by the claims
 
 
 def change_array(path: Path, place: tuple[int, int], by: float) -> None:
     array = np.load(path)
     array[place] += by
     np.save(path, array)
+    claims.seal(path.parent)
 
 
 def test_an_em_export_holds(exports, capsys):
@@ -80,7 +83,9 @@ def test_an_em_export_holds(exports, capsys):
     assert found["step 3: means"].found > found["step 3: means"].bound / 100
     assert found["output: mu"].bound < 1e-9
     assert verify.main([str(exports / "em")]) == 0
-    assert capsys.readouterr().out.endswith("\n27 claims: 27 holds (certified)\n")
+    assert capsys.readouterr().out.endswith(
+        "\n27 claims: 27 holds (certified)\nsealed: 7 files have the SHA-256 that claims.json states of them\n"
+    )
 
 
 def test_a_tensor_export_holds(exports):
@@ -191,6 +196,7 @@ def test_an_entry_that_is_changed_is_found_out(file, part, by, false, exports):
 def test_a_read_out_shifted_by_one_token_is_found_out(exports):
     pooling = exports / "em" / "pooling.npy"
     np.save(pooling, np.roll(np.load(pooling), 1, axis=1))
+    claims.seal(exports / "em")
     assert false_claims(exports / "em", None) == {f"step {step}: means" for step in (1, 2, 3)}
     change_claim(exports / "tensor", "slice, one, basis stay", tokens=[1], reference=np.load(
         exports / "tensor" / "output.npy")[:1, [*range(25), *range(36, 42)]].tolist(),
@@ -302,7 +308,9 @@ def test_large_evaluations_are_sampled_unless_balls_are_asked_for(tmp_path, monk
     foreign(tmp_path)
     monkeypatch.setattr(verify, "MOST_OPERATIONS", 83)  # 2 layers x (3 x 12 + 9 x 3) = 126
     assert verify.main([str(tmp_path)]) == 0
-    assert "1 holds (sampled)\nmore than 8e+01 multiplications: in float64 alone" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "1 holds (sampled)\nnot sealed: without checksums (format 1)" in out
+    assert out.splitlines()[-1].startswith("more than 8e+01 multiplications: in float64 alone")
     assert verify.main([str(tmp_path), "--precision", "64"]) == 0
     assert "certified, 64" in capsys.readouterr().out
     monkeypatch.setattr(verify, "MOST_OPERATIONS", 84)
@@ -355,4 +363,5 @@ def test_every_number_of_every_array_is_judged(exports):
             change_array(path, (token, coordinate), 1e-6)
             assert false_claims(exports / "em", None), (name, token, coordinate)
             np.save(path, array)
+    claims.seal(exports / "em")
     assert not false_claims(exports / "em", None)

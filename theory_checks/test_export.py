@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 
 from constructions import bounds, claims, em_command, rounding_error, tensor_power_command
 from constructions.em_class import Approximation
+from constructions.errors import InputError
 from theory_checks import verify
 from theory_checks.ledger import Outcome, Verdict, compare, require, statement
 
@@ -239,9 +240,11 @@ def foreign(folder: Path) -> None:
     evidence="certified",
     depends_on=("ball-evaluation",),
 )
-def verify_exports(rng: np.random.Generator, *, tamper: Tamper = as_it_is) -> Iterator[Verdict]:
+def verify_exports(
+    rng: np.random.Generator, *, tamper: Tamper = as_it_is, seal: Tamper = claims.seal
+) -> Iterator[Verdict]:
     """What the listed exports state of input, output, read-out and bound is true of the exact function of their
-    weights, which balls enclose; `verify` sees it where it is false.
+    weights, which balls enclose; `verify` sees it where it is false, and any other change by the checksums.
     """
     with tempfile.TemporaryDirectory() as top:
         for number, (command, options) in enumerate(RUNS):
@@ -251,7 +254,14 @@ def verify_exports(rng: np.random.Generator, *, tamper: Tamper = as_it_is) -> It
         foreign(Path(top, "foreign"))
         for folder in sorted(Path(top).iterdir()):
             tamper(folder)
-            for found in verify.verify(*claims.read(folder)):
+            seal(folder)
+            try:
+                export = claims.read_export(folder)
+            except InputError as error:
+                yield Verdict("refuted", f"{folder.name}: {error}")
+                continue
+            yield require(export.sealed > 0, f"{folder.name}: is sealed")
+            for found in verify.verify(export.transformer, export.claims):
                 outcome: Outcome = "refuted" if found.verdict == "false" else found.verdict
                 if outcome == "holds" and found.evidence == "sampled":
                     outcome = "undecided"
@@ -281,6 +291,14 @@ def _moved(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Tamper:
     return replace
 
 
+def _unused_weight(folder: Path) -> None:
+    """The last number of the weights file moved by one unit in the last place: no claim need reach it."""
+    path = folder / "transformer.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 1
+    path.write_bytes(content)
+
+
 def _lowered(folder: Path) -> None:
     """Bounds of a millionth."""
     content = json.loads((folder / "claims.json").read_text())
@@ -296,4 +314,5 @@ verify_exports.control(
     "the read-out shifted by one token", tamper=_moved("pooling.npy", lambda w: np.roll(w, 1, axis=1))
 )
 verify_exports.control("a millionth of the bounds", tamper=_lowered)
+verify_exports.control("one weight by one unit in the last place", tamper=_unused_weight, seal=as_it_is)
 test_verify, test_verify_controls = verify_exports.tests()

@@ -67,7 +67,8 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"--precision is {options.precision}; it must lie between {least} and {most} bits")
     if options.json is not None:
         require_writable(options.json)
-    transformer, listed = claims.read(options.folder)
+    export = claims.read_export(options.folder)
+    transformer, listed = export.transformer, export.claims
     layers, largest, total = cost(transformer, listed)
     if layers > MOST_EVALUATED:
         raise InputError(
@@ -79,10 +80,11 @@ def run(options: argparse.Namespace) -> int:
     with Progress("layer") as progress:
         findings = verify(transformer, listed, bits, progress)
     print(table(findings))
+    print(seal(export.sealed))
     if bits is None:
         print(f"more than {MOST_OPERATIONS:.0e} multiplications: in float64 alone; --precision {BITS} asks for balls")
     if options.json is not None:
-        content = {"schema": SCHEMA, "findings": [_entry(finding) for finding in findings]}
+        content = {"schema": SCHEMA, "sealed": export.sealed > 0, "findings": [_entry(finding) for finding in findings]}
         write_all({options.json: f"{json.dumps(content, indent=2, allow_nan=False)}\n".encode()})
     return int(any(finding.verdict in ("false", "undecided") for finding in findings))
 
@@ -253,6 +255,13 @@ def table(findings: Sequence[Finding]) -> str:
     counted = Counter((f.verdict, f.evidence) for f in findings)
     groups = ", ".join(f"{number} {verdict} ({evidence})" for (verdict, evidence), number in counted.items())
     return "\n".join([*lines, "", f"{len(findings)} claim{'s' * (len(findings) > 1)}: {groups}"])
+
+
+def seal(files: int) -> str:
+    """Whether the files are those that were exported, as far as checksums say; how many have one."""
+    if not files:
+        return "not sealed: without checksums (format 1), a weight that no claim reaches may have been changed unseen"
+    return f"sealed: {files} files have the SHA-256 that {claims.NAME} states of them"
 
 
 def _entry(found: Finding) -> dict[str, Any]:
