@@ -4,6 +4,7 @@ VERIFY_EXAMPLES sets how many are tried of each kind; `make certify` tries 5000.
 """
 
 import copy
+import hashlib
 import json
 import os
 import shutil
@@ -55,14 +56,20 @@ def original(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def damaged(original, tmp_path, capsys):
-    """Judges an export of which files are replaced; returns the exit code."""
+    """Judges an export of which files are replaced, as they are and with checksums anew; returns the exit code."""
     shutil.copytree(original, tmp_path / "export")
+    whole = {name: (original / name).read_bytes() for name in FILES}
 
     def judge(**contents: bytes) -> int:
-        for name in FILES:
-            shutil.copyfile(original / name, tmp_path / "export" / name)
-        for name, content in contents.items():
+        changed = {name: content for name, content in contents.items() if content != whole[name]}
+        for name, content in (whole | changed).items():
             (tmp_path / "export" / name).write_bytes(content)
+        stated = changed.pop("claims.json", whole["claims.json"])
+        if changed:
+            (tmp_path / "export" / "claims.json").write_bytes(whole["claims.json"])
+            assert verify.main([str(tmp_path / "export")]) == 2
+            assert "is not the file that was exported" in capsys.readouterr().err
+            (tmp_path / "export" / "claims.json").write_bytes(resealed(stated, changed))
         begin = time.monotonic()
         code = verify.main([str(tmp_path / "export")])
         assert time.monotonic() - begin < LONGEST
@@ -76,6 +83,14 @@ def damaged(original, tmp_path, capsys):
         return code
 
     return judge
+
+
+def resealed(stated: bytes, changed: dict[str, bytes]) -> bytes:
+    """With the checksums of what is changed, as far as it still has any: so what is read is what is judged."""
+    content = json.loads(stated)
+    if isinstance(content, dict) and isinstance(content.get("sha256"), dict):
+        content["sha256"] |= {name: hashlib.sha256(changed[name]).hexdigest() for name in changed}
+    return json.dumps(content).encode()
 
 
 def test_the_original_holds(damaged):
