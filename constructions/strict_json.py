@@ -31,6 +31,38 @@ class _Fault:
     why: str
 
 
+class _Parts:
+    """What Python's reader makes of objects and numbers: a `_Fault` of what is refused, kept here as well."""
+
+    def __init__(self) -> None:
+        self.faults: list[_Fault] = []
+
+    def whole(self, pairs: list[tuple[str, Any]]) -> Any:
+        made = dict(pairs)
+        if len(made) == len(pairs):
+            return made
+        twice = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
+        return self._fault(f"has the key {short(twice)} twice")
+
+    def integer(self, digits: str) -> Any:
+        if len(digits) > LARGEST_DIGITS:
+            return self._fault(f"has an integer of {len(digits)} digits; at most {LARGEST_DIGITS} are read")
+        return int(digits)
+
+    def real(self, digits: str) -> Any:
+        value = float(digits)
+        if math.isinf(value) or (value == 0 and re.search("[1-9]", re.split("[eE]", digits)[0])):
+            return self._fault(f"has the number {_cut(digits)}, which float64 holds as {value:g}")
+        return value
+
+    def constant(self, name: str) -> Any:
+        return self._fault(f"has {name}, which is no number of JSON")
+
+    def _fault(self, why: str) -> _Fault:
+        self.faults.append(_Fault(why))
+        return self.faults[-1]
+
+
 def read(path: Path) -> Any:
     """The value in a file: text in UTF-8, with or without a byte-order mark.
 
@@ -67,41 +99,21 @@ def parse(data: bytes | str, told: str) -> Any:
             raise InputError(
                 f"{told} is no text in UTF-8: its byte {error.start} is 0x{error.object[error.start]:02x}"
             ) from error
-    faults: list[_Fault] = []
-
-    def fault(why: str) -> _Fault:
-        faults.append(_Fault(why))
-        return faults[-1]
-
-    def whole(pairs: list[tuple[str, Any]]) -> Any:
-        made = dict(pairs)
-        if len(made) == len(pairs):
-            return made
-        twice = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
-        return fault(f"has the key {short(twice)} twice")
-
-    def integer(digits: str) -> Any:
-        if len(digits) > LARGEST_DIGITS:
-            return fault(f"has an integer of {len(digits)} digits; at most {LARGEST_DIGITS} are read")
-        return int(digits)
-
-    def real(digits: str) -> Any:
-        value = float(digits)
-        if math.isinf(value) or (value == 0 and re.search("[1-9]", re.split("[eE]", digits)[0])):
-            return fault(f"has the number {_cut(digits)}, which float64 holds as {value:g}")
-        return value
-
-    def constant(name: str) -> Any:
-        return fault(f"has {name}, which is no number of JSON")
-
+    parts = _Parts()
     try:
-        value = json.loads(data, object_pairs_hook=whole, parse_int=integer, parse_float=real, parse_constant=constant)
+        value = json.loads(
+            data,
+            object_pairs_hook=parts.whole,
+            parse_int=parts.integer,
+            parse_float=parts.real,
+            parse_constant=parts.constant,
+        )
     except json.JSONDecodeError as error:
         raise InputError(f"{told} is no JSON from line {error.lineno}, column {error.colno} on") from error
     except RecursionError as error:
         raise InputError(f"{told} has values nested more than {LARGEST_DEPTH} deep") from error
     _refuse_depth(value, told)
-    if faults:
+    if parts.faults:
         place, found = _first_fault(value)
         raise InputError(f"{told} {found.why}{place and f', in {place}'}")
     return value
