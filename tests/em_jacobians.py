@@ -2,11 +2,14 @@
 
 import numpy as np
 import torch
+from terms import Terms
 
 from constructions.algorithms import ball_em
 from constructions.algorithms.em import log_em_step
 from constructions.balls import midpoints, to_balls
 from constructions.em_enclosure import Parameters
+
+PLAIN = Terms()
 
 
 def clusters(rng, count=23, components=3, dim=2, apart=3.0, spread=0.8):
@@ -57,18 +60,22 @@ def parts(samples, log_weights, means):
     return x, point, w, np.concatenate([x[:, None, :] - point.means, ones], axis=2)
 
 
-def reference(samples, log_weights, means, shares, rho, eta):
+def growth(t, w, features, shares, rho):
+    """e^{t_ik} of the docstring of `grown`, in floats; t("name", value) marks a term (tests/terms.py)."""
+    found = np.empty_like(w)
+    for i, k in np.ndindex(w.shape):
+        apart = t("1{k=l}", (np.arange(w.shape[1]) == k).astype(float)) - t("w_il", w[i])
+        found[i, k] = t("first order", rho * np.sqrt((apart**2 * (features[i] ** 2).sum(axis=1) / shares).sum()))
+        found[i, k] += t("second order", rho**2 / 2 * (w[i] / shares).max())
+    return np.exp(found)
+
+
+def reference(samples, log_weights, means, shares, rho, eta, t=PLAIN):
     """The formula of the docstring, written out in floats: (β of the first round, β)."""
     w = midpoints(parts(samples, log_weights, means)[2])
     phi = np.concatenate([samples[:, None, :] - means, np.ones((*w.shape, 1))], axis=2)
     count, components, _ = phi.shape
-    t = np.empty_like(w)
-    for i in range(count):
-        for k in range(components):
-            apart = (np.arange(components) == k) - w[i]
-            t[i, k] = rho * np.sqrt((apart**2 * (phi[i] ** 2).sum(axis=1) / shares).sum())
-            t[i, k] += rho**2 / 2 * (w[i] / shares).max()
-    e = np.exp(t) * w
+    e = t("growth", growth(PLAIN, w, phi, shares, rho)) * w
 
     def variance(f):
         total = 0
@@ -77,14 +84,17 @@ def reference(samples, log_weights, means, shares, rho, eta):
             blocks[np.arange(components), np.arange(components)] = f[i]
             rows = blocks.reshape(components, -1)
             mean = e[i] @ rows
-            total = total + rows.T @ np.diag(e[i]) @ rows - np.outer(mean, mean) / e[i].sum()
+            total = total + t("squares", rows.T @ np.diag(e[i]) @ rows)
+            total = total - t("square of the mean", np.outer(mean, mean) / e[i].sum())
         return np.linalg.eigvalsh(total / count).max()
 
     g = variance(phi / np.sqrt(shares)[:, None])
     q = variance(np.ones((*w.shape, 1)) / shares[:, None])
     betas = [1.0]
     while len(betas) < 3 and betas[-1] <= 1:
-        reach = betas[-1] * rho + eta
-        kappa = np.exp(np.log(shares) - log_weights + reach / np.sqrt(shares)).max()
-        betas.append((np.sqrt(g) + rho * np.sqrt(q)) * kappa * (np.sqrt(g) + reach * np.sqrt(q)))
+        reach = t("beta rho", betas[-1] * rho) + t("eta", eta)
+        drift = t("log p", np.log(shares)) - t("log pi", log_weights)
+        kappa = np.exp(drift + t("R of kappa", reach / np.sqrt(shares))).max()
+        before = t("root of g", np.sqrt(g)) + t("shift of mu", rho * np.sqrt(q))
+        betas.append(before * kappa * (t("root of g, after", np.sqrt(g)) + t("shift of mu+", reach * np.sqrt(q))))
     return betas[1], betas[-1]

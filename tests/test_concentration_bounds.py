@@ -12,7 +12,6 @@ from constructions.algorithms.sampling import Mixture, sample
 from constructions.concentration_bounds import (
     SUB_GAUSSIAN,
     TILTS,
-    WIDTHS,
     Region,
     bounded_generating,
     chernoff,
@@ -58,13 +57,6 @@ def test_overlaps_bound_the_responsibilities_of_the_other_components(rng):
     assert REGION.overlaps == pytest.approx(REGION.overlaps.T, rel=1e-14)
 
 
-def test_overlaps_are_the_formula():
-    assert REGION.overlaps[0, 1] == pytest.approx(sqrt(3 * 0.2 * 0.3) * exp(-(4.5**2 - 0.25) / 8), rel=1e-14)
-    assert REGION.offsets[0, 2] == pytest.approx(3.75, rel=1e-14)
-    near = Region(Mixture(np.array([0.5, 0.5]), np.array([[0.0], [1.0]])), 0.4, 0.0)
-    assert near.overlaps[0, 1] == pytest.approx(0.5 * exp((4 * 0.16 - 0.04) / 8), rel=1e-14)
-
-
 def test_a_tilt_by_half_the_log_ratio_is_what_the_overlap_is_made_of():
     """E e^{U/2} for the worst θ of K = 2, d = 1, a = 0: attained by both means moved from k to j."""
     distance, radius = 5.0, 0.25
@@ -76,15 +68,6 @@ def test_a_tilt_by_half_the_log_ratio_is_what_the_overlap_is_made_of():
         return float(exp(u / 2) * norm.pdf(z))
 
     assert 0.3 * quad(integrand, -20, 20)[0] == pytest.approx(region.overlaps[0, 1], rel=1e-9)
-
-
-def test_the_net_is_counted():
-    width, reach = np.array([0.1, 0.01]), 7.0
-    offsets = [log(3) + 0.25 * (distance + 0.5) for distance in (5.0, 7.0)]
-    expected = [
-        2 * 2 * log(1 + 4 * 0.25 / e) + sum(log(1 + 2 * offset / (e * reach)) for offset in offsets) for e in width
-    ]
-    assert REGION.log_net(width, reach) == pytest.approx(expected, rel=1e-13)
 
 
 def test_a_net_step_bounds_the_change_of_the_responsibilities(rng):
@@ -140,45 +123,6 @@ def test_gaussian_generating_is_infinite_beyond_the_format():
     far = gaussian_generating(np.array([0.0]), np.array([1e3]))(TILTS)
     assert not np.isnan(far).any()
     assert far[-1] == np.inf
-
-
-def literal(region: Region, k: int, count: int, delta: float, moment: bool) -> tuple[float, float]:
-    """The direct and the split bound as the note states them, ε and s on the module's grid."""
-    pi_k, c, h = region.truth.weights[k], np.delete(region.overlaps[:, k], k), np.delete(region.offsets[:, k], k)
-    components, dim = region.truth.means.shape
-    s, q = TILTS[TILTS < 20], c.sum()  # beyond, the format overflows
-    reach = sqrt(dim) + sqrt(2 * log(2 / delta) / count) + region.distances.max()
-    if moment:
-        labels = pi_k * np.expm1(s**2 / 2)
-        rest = sum(cj * (np.expm1(s**2 / 2 + s * hj) - s * hj) for cj, hj in zip(c, h, strict=True))
-        direct, split, loss, last, events = labels + rest, 2 * rest, 8 / 7, 2 * reach**2, components * 5**dim
-    else:
-        psi = np.expm1(s) - s
-        labels, direct = np.minimum(pi_k * psi, s**2 / 8), np.minimum((pi_k + q) * psi, s**2 / 8)
-        split, loss, last, events = np.minimum(2 * q * psi, s**2 / 2), 1.0, 2 * reach, 2 * components
-    fixed = loss * ((labels + log(4 * events / delta) / count) / s).min()
-    bounds = []
-    for width, net in zip(WIDTHS, region.log_net(WIDTHS, reach), strict=True):
-        bounds.append(
-            (
-                loss * ((direct + (log(2 * events / delta) + net) / count) / s).min() + last * width,
-                fixed + loss * ((split + (log(4 * events / delta) + net) / count) / s).min() + last * width,
-            )
-        )
-    return tuple(np.min(bounds, axis=0).tolist())
-
-
-def test_bounds_are_the_formulas_and_each_form_is_of_use():
-    """Near, the direct form is the lesser, far apart the split one."""
-    smaller = set()
-    for region in (REGION, Region(Mixture(TRUTH.weights, 2 * TRUTH.means), 0.25, 0.5)):
-        for count in (1009, 100003):
-            found = responsibility_deviation(region, count, DELTA), moment_deviation(region, count, DELTA)
-            for moment, k in ((False, 0), (True, 0), (False, 2), (True, 2)):
-                forms = literal(region, k, count, DELTA, moment)
-                assert found[moment][k] == pytest.approx(min(forms), rel=1e-12)
-                smaller.add((moment, forms[0] < forms[1]))
-    assert len(smaller) == 4
 
 
 def test_labels_alone_are_left_far_apart():
@@ -270,13 +214,6 @@ def test_the_sub_gaussian_constant_covers_two_laws(sign, norm_2):
     s = np.geomspace(1e-2, 10, 50)
     exact = np.log(np.cosh(s)) if sign == "two points" else s**2 / 2
     assert (exact <= SUB_GAUSSIAN * (s * norm_2) ** 2).all()
-
-
-def test_lemma_f1_is_the_formula():
-    width = DELTA * 2.0 / (3 * 5.0 * sqrt(1009))
-    net = 3 * (log(1 + 2 * 0.5 / width) + log(1 + 2 * 0.7 / width))
-    expected = 2.0 * (sqrt(4 * (0.5 + 2 * log(2)) * (net + log(4 / DELTA)) / 1009) + 1 / sqrt(1009))
-    assert lemma_f1_deviation(np.array([0.5, 0.7]), 3, 2.0, 5.0, 1009, DELTA) == pytest.approx(expected, rel=1e-13)
 
 
 def test_bad_input_is_named():

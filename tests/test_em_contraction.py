@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from em_jacobians import clusters, jacobian, near_fixed_point, norm_in, parts, reference, somewhere
 
-from constructions import bounds
 from constructions.algorithms import ball_em
 from constructions.algorithms.em import log_em_step
 from constructions.algorithms.sampling import Mixture
@@ -23,7 +22,7 @@ from constructions.em_contraction import (
     largest_eigenvalue,
     step_error,
 )
-from constructions.em_enclosure import Parameters, enclose_diameter
+from constructions.em_enclosure import Parameters
 
 arb = flint.arb
 CLASS = TaskClass(max_dim=3, max_components=5, radius=8.0, min_weight=0.01)
@@ -33,23 +32,6 @@ CLASS = TaskClass(max_dim=3, max_components=5, radius=8.0, min_weight=0.01)
 def _bits():
     with flint.ctx.workprec(128):
         yield
-
-
-@pytest.mark.parametrize(("components", "dim", "apart"), [(3, 2, 3.0), (2, 1, 4.0), (5, 3, 5.0)])
-def test_beta_is_the_formula(components, dim, apart, rng):
-    samples, centres = clusters(rng, 29, components, dim, apart)
-    log_weights, means = near_fixed_point(samples, centres)
-    shares = np.exp(log_weights) * (1 + 0.01 * np.arange(components))  # the metric may have other weights
-    x, point, _, _ = parts(samples, log_weights, means)
-    for rho, eta in ((1e-3, 1e-4), (1e-2, 0.0)):
-        first, second = reference(samples, log_weights, means, shares, rho, eta)
-        assert first < 1
-        found = contraction(x, point, to_balls(shares), arb(rho), arb(eta))
-        assert float(found) == pytest.approx(second, rel=1e-9)
-        assert abs(first - second) > 1e-6
-    first, _ = reference(samples, log_weights, means, shares, 0.5, 0.1)
-    assert first > 1
-    assert float(contraction(x, point, to_balls(shares), arb(0.5), arb(0.1))) == pytest.approx(first, rel=1e-9)
 
 
 ADVERSARIAL = {
@@ -187,27 +169,6 @@ def test_a_certificate_needs_all_conditions(beta, eta, s, excuse, certified):
     assert found.certified == certified
     if certified:
         assert found.plateau == 1
-
-
-def test_the_steps_error_is_the_formula(rng):
-    """The floor counts for `paper` too, because norms are not looked at; with its own A it is negligible."""
-    samples, centres = clusters(rng)
-    log_weights, means = near_fixed_point(samples, centres)
-    shares, point = np.exp(log_weights) * 1.01, Parameters(to_balls(log_weights), to_balls(means))
-    rho, eta, diameter = 0.02, 0.003, float(enclose_diameter(samples))
-    for construction in ("floor", "paper"):
-        approximation = replace(split_tolerance(CLASS, 0.3, "floor"), construction=construction)
-        logit_error = approximation.logit_error(2)
-        total = 0.0
-        for share, log_weight in zip(shares, log_weights, strict=True):
-            new = float(np.exp(log_weight - (rho + eta) / np.sqrt(share) - logit_error))
-            floor = replace(approximation, construction="floor")
-            total += share * (bounds.m_step(floor, diameter, new, logit_error) ** 2 + logit_error**2)
-        s, excuse = step_error(
-            CLASS, approximation.in_balls, enclose_diameter(samples), point, to_balls(shares), arb(rho), arb(eta)
-        )
-        assert float(s) == pytest.approx(np.sqrt(total), rel=1e-9)
-        assert excuse == ""
 
 
 def test_excuses_of_a_ball_that_leaves_the_class(rng):
