@@ -64,6 +64,7 @@ bench: $(VENV)/installed
 	$(BIN)/python tests/bench_em_step.py
 	$(BIN)/python tests/bench_tensor_power.py
 	$(BIN)/python tests/bench_tgmm.py
+	$(BIN)/python tests/bench_commands.py
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

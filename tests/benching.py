@@ -1,4 +1,4 @@
-"""What both benchmarks do alike: a case in a process of its own, and the least time of interleaved rounds."""
+"""What the benchmarks do alike: a case in a process of its own, and the least time of interleaved rounds."""
 
 from __future__ import annotations
 

@@ -10,14 +10,14 @@ import torch
 from conftest import Outcome, in_process
 
 from constructions.errors import InputError
-from theory_checks import uniform_deviations
+from theory_checks import uniform_deviations, uniform_deviations_command
 from theory_checks.test_lemma_f2 import reproduced
 from theory_checks.uniform_deviations import Cell, Measured, calibrate, calibration, held_out, measure, mixture, read
 
 
 @pytest.fixture
 def command(capfd):
-    return in_process(uniform_deviations.main, capfd)
+    return in_process(uniform_deviations_command.main, capfd)
 
 
 def test_mixtures_are_as_far_apart_as_they_say():

@@ -7,10 +7,10 @@ elsewhere on another machine; what a value is at its point is the same everywher
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # before anything is loaded: an interruption is heard from here on
+if __name__ == "__main__":  # before what --help does not need is loaded
     from constructions.process import start
 
-    start("theory_checks.uniform_deviations")
+    start("theory_checks.uniform_deviations_command")
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -22,18 +22,14 @@ import numpy as np
 from jaxtyping import Float
 
 from constructions.algorithms.sampling import Mixture
-from constructions.command_line import Parser, Progress, require_writable, run_command, write_all
+from constructions.command_line import Progress
 from constructions.concentration_bounds import Region
 from constructions.errors import InputError
 from constructions.outputs import versions
 from theory_checks import concentration, reached
 from theory_checks.reached import Reached
+from theory_checks.uniform_deviations_command import REPLICATIONS, RESULTS, SEED
 
-RESULTS = Path(__file__).parents[1] / "figures" / "lemma_f2.json"
-SEED = 1
-REPLICATIONS = 100
-"""Both fixed before the measurement; with seed 0 and 40 replications it had been looked at (lemma_f2.md)."""
-MOST_REPLICATIONS = 10_000
 POINTS = 10
 """Replications of a calibration cell whose points are kept."""
 SLACK = 0.5
@@ -218,32 +214,3 @@ def read(path: Path = RESULTS) -> Results:
         return Results(int(stored["seed"]), dict(stored["constants"]), measured)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{str(path)!r} does not hold the suprema that this command writes: {error}") from error
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and write; 0 on success, 2 with one sentence on bad input."""
-    return run_command(lambda: _run(arguments))
-
-
-def _run(arguments: Sequence[str] | None) -> int:
-    parser = Parser(
-        prog="python -m theory_checks.uniform_deviations",
-        description="Measure suprema over (A1)'s region, found by gradient ascent, of what averages over a sample are "
-        "off: of w_k, of w_k(X - mu_k*), and of an EM step. Some ten minutes on one core.",
-    )
-    parser.add_argument("--seed", type=int, default=SEED, metavar="S", help=f"seed of all samples ({SEED})")
-    parser.add_argument(
-        "--replications", type=int, default=REPLICATIONS, metavar="R", help=f"data sets a cell ({REPLICATIONS})"
-    )
-    parser.add_argument(
-        "--out", type=Path, default=RESULTS, metavar="PATH", help="where to write (figures/lemma_f2.json)"
-    )
-    options = parser.parse_args(arguments)
-    if options.seed < 0:
-        raise InputError(f"--seed is {options.seed}; it must not be negative")
-    if not 2 <= options.replications <= MOST_REPLICATIONS:
-        raise InputError(f"--replications is {options.replications}; it must lie between 2 and {MOST_REPLICATIONS}")
-    require_writable(options.out)
-    content = json.dumps(run(options.seed, options.replications), indent=1, allow_nan=False) + "\n"
-    write_all({options.out: content.encode()})
-    return 0
