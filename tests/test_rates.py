@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import log, pi, sqrt
+from math import pi, sqrt
 
 import numpy as np
 import pytest
@@ -95,10 +95,6 @@ def test_interval_of_a_mean(rng):
     found = rates.interval(values)
     assert found.value == pytest.approx(values.mean(), rel=1e-12, abs=0)
     assert found.high - found.low == pytest.approx(2 * 1.96 * values.std() / sqrt(211), rel=0.1, abs=0)
-
-
-def test_shape():
-    assert rates.shape(3, 5, 700, 0.1, 0.02) == pytest.approx(sqrt(5 * 3 * log(700 / 0.02) / (700 * 0.1)), rel=1e-12)
 
 
 def test_constants_are_the_worst_of_the_calibration():

@@ -165,9 +165,9 @@ def predict(subject: Subject, fmt: torch.dtype | int, task: Task, exact: Exact, 
     """First-order worst case. u: unit roundoff, a: that of sums, r: a chord, M = max‖μ_k‖, m = 1.
 
     A logit is off by E_i = u(max_l |ℓ_il| + ½cM²) + (u|log π|, c = 1; in later steps f(π), c = 3: the square network's
-    weights, units and sum), the log network by f(w) = ma(log A + log high) + u(|log w| + r + 1) if it faces left; if it
-    faces right by muAw more and, exp making knots in float64, A(log A + log high)w/2^53. So log w_ik is off by
-    2(1 − w_ik)E_i, a log weight by its mean with weights w_ik and 3u + Na, and a mean by
+    weights, units and sum), the log network by f(w) = ma(log A + log high) + u(min(|log w|, log A) + r + 1) if it faces
+    left; if it faces right by muAw more and, exp making knots in float64, A(log A + log high)w/2^53. So log w_ik is off
+    by 2(1 − w_ik)E_i, a log weight by its mean with weights w_ik and 3u + Na, and a mean by
     Σ_i w_ik[2(1 − w_ik)E_i + f(w_ik)]‖x_i − μ_k‖/Σ_i w_ik + (3u + Na)B.
     Balls add radii: m = chords + log A + log high, uA for uAw, the logit's terms for ℓ, x_i for x_i − μ_k.
     """
