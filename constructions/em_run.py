@@ -18,11 +18,9 @@ from constructions.compressed_stream import Stream
 from constructions.em_transformer import EmTransformer, encode, pool, read_subspaces
 from constructions.execution_plan import Execution, Plan, plan
 from constructions.executor import streams
+from constructions.kept_streams import keeps
 
 Status = Literal["holds", "refuted", "not applicable", "vacuous"]
-KEPT, KEPT_STEPS = 2**24, 500
-"""Of the streams between two steps: numbers in all that a run keeps, and how many; that before the last is kept always.
-"""
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class EmRun:
     diameter: float
     diameter_kind: str
     tokens: Float[np.ndarray, "N D"]  # encoded input, as the dtype holds it
-    entering: dict[int, Stream]  # before every EM step after the first, as far as KEPT allows, and before the last
+    entering: dict[int, Stream]  # before every EM step after the first, as far as they are kept
     last: Stream  # after the last layer
     plan: Plan | None  # how it was executed; None: literally
 
@@ -113,7 +111,7 @@ def run(
         reports.append(report)
         entering, spread = estimate, copies_spread(mu, pi, estimate)
         step, final = done // 2 + 1, len(em.transformer.schedule) // 2
-        if step == final or (step < min(final, KEPT_STEPS) and (step - 1) * held.size <= KEPT):
+        if keeps(step, final, held.size):
             between[step] = last
     return EmRun(em, x, start, tuple(reports), diameter, kind, held, between, last, made)
 

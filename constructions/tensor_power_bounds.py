@@ -69,10 +69,24 @@ def iteration_errors(
     |ξ| ≤ φ, so e⁺ = |T|(e, |v| + e_s) + |T|(|v|, e_s) + φ|T|(|v| + e, |v| + e_s) + |a|. Exact arithmetic with ReLU:
     all are 0. Softmax: O(s²). What each form's roundings add is in `_relu_step` and `_softmax_step`.
     """
+    return [e for e, _ in _iterations(tensor, trajectory, form, max_dim, dtype)]
+
+
+def left_over_errors(
+    tensor: Cube, trajectory: Sequence[Vector], form: Form, max_dim: int, dtype: torch.dtype
+) -> list[Vector]:
+    """Bounds of what clearing leaves in `scalar` of tokens 1..d, t = 0..L: 0 but for the attention-only form."""
+    return [left_over for _, left_over in _iterations(tensor, trajectory, form, max_dim, dtype)]
+
+
+def _iterations(
+    tensor: Cube, trajectory: Sequence[Vector], form: Form, max_dim: int, dtype: torch.dtype
+) -> list[tuple[Vector, Vector]]:
+    """Of every t = 0..L the errors of `vec` and what is left in `scalar`."""
     size, dim = abs(tensor), len(tensor)
     tiny = float(torch.finfo(dtype).tiny)
     e, left_over = np.zeros(dim), np.zeros(dim)
-    errors = [e]
+    pairs = [(e, left_over)]
     with np.errstate(over="ignore", invalid="ignore"):
         for v in map(np.abs, trajectory[:-1]):
             make = _softmax_step if form.twins else _relu_step
@@ -88,8 +102,8 @@ def iteration_errors(
                 + tiny * underflow
             ) * own_rounding(dim)
             e = np.where(np.isnan(e), inf, e)
-            errors.append(e)
-    return errors
+            pairs.append((e, left_over))
+    return pairs
 
 
 def _relu_step(

@@ -14,10 +14,12 @@ from jaxtyping import Float
 
 from constructions import tensor_power_bounds as bounds
 from constructions.algorithms.tensor_power import normalised, power_step
+from constructions.compressed_stream import Stream
 from constructions.direction_bound import DirectionBound, normalised_step
 from constructions.errors import InputError
 from constructions.execution_plan import Execution, Plan, plan
 from constructions.executor import streams
+from constructions.kept_streams import keeps
 from constructions.tensor_power_transformer import TensorPowerTransformer, encode, read_out
 
 Status = Literal["holds", "refuted", "not applicable", "vacuous"]
@@ -53,6 +55,7 @@ class PowerRun:
     start: Float[np.ndarray, " d"]
     steps: tuple[StepReport, ...]
     tokens: Float[np.ndarray, "N D"]  # encoded input, as the dtype holds it
+    entering: dict[int, Stream]  # before every step after the first, as far as they are kept
     output: Float[np.ndarray, "N D"]  # after the last layer
     plan: Plan | None  # how it was executed; None: literally
 
@@ -83,6 +86,7 @@ def run(
         raise InputError("the start is 0; it cannot be normalised")
     trajectory = reference(model, tensor, start)
     vectors, spreads, output = [], [0.0], held
+    between: dict[int, Stream] = {}
     made = plan(model.transformer, tokens) if execution == "structured" else None
     for done, stream in enumerate(streams(model.transformer, tokens, made), start=1):
         progress(done, len(model.transformer.schedule))
@@ -90,13 +94,16 @@ def run(
             output = stream.tokens().double().numpy()
             vectors.append(read_out(model, output, dim))
             spreads.append(copies_spread(model, output))
+            entered = done // model.form.layers_per_step + 1
+            if keeps(entered, model.steps, held.size):
+                between[entered] = stream
     limits, excuses = judge(model, tensor, start, trajectory, spreads)
     steps = []
     for step, (vector, exact, limit, excuse) in enumerate(
         zip(vectors, trajectory[1:], limits, excuses, strict=True), start=1
     ):
         steps.append(_report(step, vector, exact, limit, excuse))
-    return PowerRun(model, tensor, start, tuple(steps), held, output, made)
+    return PowerRun(model, tensor, start, tuple(steps), held, between, output, made)
 
 
 def reference(
@@ -178,8 +185,7 @@ def judge(
 ) -> tuple[list[float], list[str]]:
     """A bound for every step, and why it does not apply (empty if it does)."""
     if model.form.normalisation is None:
-        slack = bounds.reference_errors(tensor, trajectory)
-        reach = [abs(vector) + error for vector, error in zip(trajectory, slack, strict=True)]
+        slack, reach = reached(tensor, trajectory)
         errors = bounds.iteration_errors(tensor, reach, model.form, model.max_dim, model.dtype)
         limits = [magnitude(e + r) for e, r in zip(errors[1:], slack[1:], strict=True)]
         return limits, [""] * len(limits)
@@ -194,6 +200,14 @@ def judge(
     excuses = [d.excuse for d in directions[1:]]
     left = next((step for step, excuse in enumerate(excuses, start=1) if excuse), 0)
     return [d.distance for d in directions[1:]], [e and f"in step {left} {e}" for e in excuses]
+
+
+def reached(
+    tensor: Float[np.ndarray, "d d d"], trajectory: list[Float[np.ndarray, " d"]]
+) -> tuple[list[Float[np.ndarray, " d"]], list[Float[np.ndarray, " d"]]]:
+    """Bounds of |r_t − v_t| and of |v_t| for the exact iterates v_t, from the float64 ones r_t."""
+    slack = bounds.reference_errors(tensor, trajectory)
+    return slack, [abs(vector) + error for vector, error in zip(trajectory, slack, strict=True)]
 
 
 def _report(step: int, vector: np.ndarray, exact: np.ndarray, limit: float, excuse: str) -> StepReport:

@@ -7,7 +7,7 @@ from math import expm1, inf
 import numpy as np
 import pytest
 
-from constructions import em_run, rounding_error
+from constructions import kept_streams, rounding_error
 from constructions.algorithms.em import em_step
 from constructions.em_claims import claimed
 from constructions.em_run import EmRun, run
@@ -125,7 +125,7 @@ def test_steps_that_a_run_does_not_keep_are_not_claimed(small_em, task, monkeypa
     size = model.stream.width * len(run(model, *task).tokens)
     for limit, value, kept in (("KEPT", size, [2, 4]), ("KEPT", 2 * size, [2, 3, 4]), ("KEPT_STEPS", 3, [2, 4])):
         with monkeypatch.context() as lowered:
-            lowered.setattr(em_run, limit, value)
+            lowered.setattr(kept_streams, limit, value)
             result = run(model, *task)
         assert list(result.entering) == kept
         starts = {entry["name"]: entry.get("input") for entry in claimed(result)[0]}

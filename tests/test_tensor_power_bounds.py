@@ -7,6 +7,7 @@ from math import cosh, inf, sinh, sqrt, tanh
 import numpy as np
 import pytest
 import torch
+from terms import Terms, assert_terms
 
 from constructions import tensor_power_bounds as bounds
 from constructions.algorithms.tensor_power import power_step
@@ -133,6 +134,48 @@ def test_transformers_are_within_their_bounds(name, least, dtype, rng):
         assert (off <= error).all()
         nearest = max(nearest, *(off / error))
     assert nearest > least or (form.twins and dtype == torch.bfloat16)  # nothing is claimed there
+
+
+def left_over(t: Terms, tensor: np.ndarray, reach: list[np.ndarray], max_dim: int, dtype: torch.dtype) -> np.ndarray:
+    """ℓ after two steps: γ_6(|v| + e_s) + 2tiny, with e_s = e + ℓ + γ_{d_0+2}(|v| + e + ℓ) + (d_0 + 1)tiny."""
+    u, tiny = unit_of(dtype), float(torch.finfo(dtype).tiny)
+    errors, ell = bounds.iteration_errors(tensor, reach, ATTENTION_ONLY, max_dim, dtype), np.zeros(len(tensor))
+    for v, e in zip(reach[:2], errors, strict=False):
+        scalar = t("the vector's error", e) + t("the old one", ell) + t("tiny in scalar", (max_dim + 1) * tiny)
+        scalar = scalar + t("rounding of scalar", gamma(max_dim + 2, u)) * (v + e + t("the old one, rounded", ell))
+        ell = t("clearing", gamma(6, u)) * (v + scalar) + t("tiny", 2 * tiny)
+    return ell
+
+
+def test_what_clearing_leaves_term_by_term(tensor):
+    """In bfloat16 roundings are large; vectors of the size of tiny."""
+    ordinary, small = ([np.full(3, size)] * 3 for size in (1.0, 1e-38))
+    instances = [(tensor, ordinary, 5, torch.bfloat16), (tensor, small, 5, torch.float32)]
+    assert_terms(
+        lambda *given: bounds.left_over_errors(*given[:2], ATTENTION_ONLY, *given[2:])[2], left_over, instances
+    )
+    for form in (THEOREM, OVERWRITING, SOFTMAX):
+        assert not np.any(bounds.left_over_errors(tensor, ordinary, form, 5, torch.float64))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_clearing_leaves_is_within_its_bound(dtype, rng):
+    """In `scalar` after one and two steps; the second half of the coordinates is padding, which leaves nothing."""
+    nearest, found = 0.0, 0
+    for _ in range(13):
+        tensor, start = rng.standard_normal((2, 2, 2)), rng.standard_normal(2)
+        for steps in (1, 2):
+            model = build(5, steps, ATTENTION_ONLY, dtype)
+            held, _ = held_by(model, tensor, start)
+            tokens = torch.tensor(encode(model, *held)).to(dtype)
+            scalar = model.transformer(tokens).double().numpy()[:, model.stream["scalar"]].ravel()
+            reach = [np.nextafter(abs(v) * (1 + 1e-12), inf) for v in trajectory(*held, steps)]
+            allowed = bounds.left_over_errors(held[0], reach, ATTENTION_ONLY, 5, dtype)[steps]
+            assert (abs(scalar[:2]) <= allowed).all()
+            assert not scalar[2:].any()
+            nearest, found = max(nearest, *(abs(scalar[:2]) / allowed)), found + bool(scalar.any())
+    assert found > 5  # something is left
+    assert nearest > 0.05
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
