@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import stat
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from constructions import process
 from constructions.errors import InputError
+
+STAGED = re.compile(r"(.*/)?\.(.+)\.[0-9a-f]{8}")
+"""A file beside its place, which a killed process leaves there: its directory, and the name that it would have got."""
+Own = Callable[[str], bool]
+"""Whether a command writes something of this name below its directory; that of a directory ends in a slash."""
 
 
 def _status(path: Path) -> os.stat_result | None:
@@ -67,6 +73,54 @@ def require_writable(path: Path) -> None:
         raise InputError(f"{str(path)!r} cannot be written: the directory {str(parent)!r} is not writable")
 
 
+def require_directory(
+    option: str, folder: Path, own: Own, force: bool, held: Callable[[str], str] = lambda first: ""
+) -> None:
+    """Refuse, before any work, a directory that cannot be written, or, without `force`, that holds other files.
+
+    Where all that it holds has names that are `own`, `held` is asked with the first of them what the directory holds
+    that is of another kind; it answers nothing if nothing is.
+
+    Raises
+    ------
+    InputError
+        With the option, the directory, and the reason.
+    """
+    found = _status(folder)
+    if found is None:
+        require_writable(folder)
+        return
+    if not stat.S_ISDIR(found.st_mode):
+        raise InputError(f"{option} is {str(folder)!r}, which is not a directory")
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"{option} is {str(folder)!r}, a directory that is not writable")
+    names = list(_names(folder, own))
+    for name, owned in names:
+        if owned:
+            require_writable(folder / name)
+    other = next((repr(name) for name, owned in names if not owned), "")
+    if names and not force and (other := other or held(names[0][0])):
+        raise InputError(
+            f"{option} is {str(folder)!r}, which holds {other}; choose a new directory, or --force to write into it"
+        )
+
+
+def earlier(folder: Path, own: Own) -> list[Path]:
+    """A command's own files that its directory holds, also those that a process was writing when it was killed."""
+    return [folder / name for name, owned in _names(folder, own) if owned] if folder.is_dir() else []
+
+
+def _names(folder: Path, own: Own, below: str = "") -> Iterator[tuple[str, bool]]:
+    """The names in a directory, and in those below it that are own, in order; and whether they are own."""
+    for name in sorted(os.listdir(folder / below)):
+        path = below + name
+        if (folder / path).is_dir() and own(f"{path}/"):
+            yield from _names(folder, own, f"{path}/")
+        else:
+            staged = STAGED.fullmatch(path)
+            yield path, own(path) or (staged is not None and own((staged[1] or "") + staged[2]))
+
+
 def write_all(files: Mapping[Path, bytes], stale: Iterable[Path] = ()) -> None:
     """Write every file beside its place, then move all there and remove the `stale` ones: none is ever half written.
 
@@ -120,7 +174,7 @@ def write_all(files: Mapping[Path, bytes], stale: Iterable[Path] = ()) -> None:
 
 def _beside(place: Path, content: bytes) -> str:
     """Write the content to a new file beside the place; its name."""
-    name = str(place.parent / f".{place.name[:50]}.{secrets.token_hex(4)}")
+    name = str(place.parent / f".{place.name[:50]}.{secrets.token_hex(4)}")  # STAGED
     old = _status(place)
     process.staged.add(name)
     try:

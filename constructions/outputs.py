@@ -10,6 +10,7 @@ import platform
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -19,7 +20,7 @@ import numpy as np
 
 from constructions.command_line import Parser
 from constructions.errors import InputError
-from constructions.files import require_writable, takes_stream, write_all
+from constructions.files import earlier, require_directory, require_writable, takes_stream, write_all
 
 Claimed = tuple[list[dict[str, Any]], dict[str, np.ndarray]]
 """Entries of claims.json, and the arrays that they name by file."""
@@ -86,12 +87,14 @@ def require(options: argparse.Namespace, construction: str) -> None:
         raise InputError("--plan shows the structured execution; it does not go with --execution dense")
     if options.figure is not None and options.figure.suffix != ".png":
         raise InputError(f"--figure is {str(options.figure)!r}; it must end in .png")
+    if options.force and options.export is None:
+        raise InputError("--force is about the directory of --export, which is missing")
+    if options.export is not None:
+        held = partial(_held, options.export, construction)
+        require_directory("--export", options.export, own, options.force, held)
     paths = [Path(options.json)] if options.json not in (None, "-") else []
     paths += [options.figure] if options.figure is not None else []
     exported = [options.export / name for name in EXPORTED] if options.export is not None else []
-    exported += _arrays(options.export) if options.export is not None else []
-    if options.export is not None and options.export.exists() and not options.export.is_dir():
-        raise InputError(f"--export is {str(options.export)!r}, which is not a directory")
     for path in paths if options.export is not None else []:
         if path.parent == options.export and ARRAYS.fullmatch(path.name):
             raise InputError(f"{str(path)!r} is the name of an array of --export; --json and --figure must differ")
@@ -100,22 +103,10 @@ def require(options: argparse.Namespace, construction: str) -> None:
         if not takes_stream(path) and os.path.realpath(path) in once:
             raise InputError(f"{str(path)!r} would be written twice by --json, --figure and --export; they must differ")
         once.add(os.path.realpath(path))
-    if options.force and options.export is None:
-        raise InputError("--force is about the directory of --export, which is missing")
-    if options.export is not None:
-        paths += exported if options.export.is_dir() else [options.export]
     for path in paths:
         require_writable(path)
     if options.figure is not None:
         require_backend()
-    if options.export is not None and options.export.is_dir() and not options.force:
-        _require_own(options.export, construction)
-
-
-def _arrays(folder: Path) -> list[Path]:
-    """Those of an earlier export."""
-    names = sorted(os.listdir(folder)) if folder.is_dir() else []
-    return [folder / name for name in names if ARRAYS.fullmatch(name)]
 
 
 def require_backend() -> None:
@@ -129,16 +120,15 @@ def require_backend() -> None:
         ) from error
 
 
-def _require_own(folder: Path, construction: str) -> None:
-    """Refuse a directory that holds anything but an earlier export of the same construction."""
-    names = sorted(os.listdir(folder))
-    foreign = [name for name in names if name not in EXPORTED and not ARRAYS.fullmatch(name)]
-    found = _exported_construction(folder / EXPORTED[0]) if not foreign else None
-    if names and found != construction:
-        held = repr((foreign or names)[0]) if found is None else f"an export of {found}"
-        raise InputError(
-            f"--export is {str(folder)!r}, which holds {held}; choose a new directory, or --force to write into it"
-        )
+def own(name: str) -> bool:
+    """Whether --export writes a file of this name, or once did."""
+    return name in EXPORTED or ARRAYS.fullmatch(name) is not None
+
+
+def _held(folder: Path, construction: str, first: str) -> str:
+    """What a directory holds in which all names are ours; nothing if it is an export of the same construction."""
+    found = _exported_construction(folder / EXPORTED[0])
+    return "" if found == construction else repr(first) if found is None else f"an export of {found}"
 
 
 def _exported_construction(path: Path) -> str | None:
@@ -205,7 +195,7 @@ def write(
         sealed = {"format": claims.FORMAT, "sha256": checksums.of(exported), "claims": listed}
         files |= {options.export / name: part for name, part in exported.items()}
         files[options.export / claims.NAME] = _encoded(sealed).encode()
-        stale = [path for path in _arrays(options.export) if path.name not in arrays]
+        stale = [path for path in earlier(options.export, own) if path not in files]
     write_result(options, content, files, stale)
 
 

@@ -13,8 +13,9 @@ import time
 from importlib import import_module
 from pathlib import Path
 
-from constructions.command_line import Parser, require_writable, run_command, write_all
+from constructions.command_line import Parser, run_command, write_all
 from constructions.errors import InputError, meant
+from constructions.files import require_directory
 
 HERE = Path(__file__).parent
 FIGURES = (
@@ -71,9 +72,8 @@ def parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument("names", nargs="*", metavar="NAME", help="the figures to draw (default: all)")
-    p.add_argument(
-        "--out", type=Path, default=HERE, metavar="DIR", help="where to write NAME.png and NAME.svg (default: figures/)"
-    )
+    p.add_argument("--out", type=Path, metavar="DIR", help="where to write NAME.png and NAME.svg (default: figures/)")
+    p.add_argument("--force", action="store_true", help="write into a directory that holds other files")
     return p
 
 
@@ -87,7 +87,7 @@ def _run(options: argparse.Namespace) -> int:
     if unknown:
         near = meant(unknown[0], FIGURES)
         raise InputError(f"there is no figure {unknown[0]!r}{near}; the figures are {', '.join(FIGURES)}")
-    _require_directory(options.out)
+    _require_directory(options)
     from constructions.outputs import require_backend
 
     require_backend()
@@ -109,8 +109,16 @@ def _shown(path: Path) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def _require_directory(path: Path) -> None:
-    """Refuse, before any work, what is not a writable directory and cannot become one."""
-    if path.exists() and not path.is_dir():
-        raise InputError(f"--out is {str(path)!r}, which is not a directory")
-    require_writable(path / "picture" if path.exists() else path)
+def own(name: str) -> bool:
+    """Whether a file of this name is a picture that this command draws."""
+    stem, _, kind = name.rpartition(".")
+    return stem in FIGURES and kind in ("png", "svg")
+
+
+def _require_directory(options: argparse.Namespace) -> None:
+    """Refuse, before any work, a directory that will not do; ours holds the scripts beside the pictures."""
+    if options.force and options.out is None:
+        raise InputError("--force is about the directory of --out, which is missing")
+    options.out = options.out or HERE
+    ours = options.out.exists() and options.out.samefile(HERE)
+    require_directory("--out", options.out, own, options.force or ours)

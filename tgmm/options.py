@@ -31,6 +31,7 @@ def train() -> Parser:
     )
     p.add_argument("--config", type=Path, required=True, metavar="PATH.toml", help="tasks, model, training")
     p.add_argument("--out", type=Path, metavar="DIR", help="the run's directory (default: runs/ and the config's name)")
+    p.add_argument("--force", action="store_true", help="train in a directory that holds other files")
     p.add_argument("--show", action="store_true", help="print the config with every default, and train nothing")
     return p
 

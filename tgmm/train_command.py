@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,15 @@ import torch
 
 from constructions.command_line import require_writable, write_all
 from constructions.errors import InputError
+from constructions.files import require_directory
 from tgmm import config as configs
 from tgmm.config import Config, TrainingConfig
 from tgmm.model import extra, parameters
 from tgmm.names import CONFIG, METRICS, MODEL, TRAINING
 from tgmm.training import Line, begin, train
 from tgmm.workers import Workers, join
+
+FILES = TRAINING, MODEL, METRICS, CONFIG
 
 
 def run(options: argparse.Namespace) -> int:
@@ -33,14 +37,14 @@ def run(options: argparse.Namespace) -> int:
     workers = join()
     workers.require_share(config.training.batch)
     with nullcontext() if workers.main else redirect_stdout(StringIO()):  # one process speaks for all
-        code = _train(config, options.out or Path("runs") / options.config.stem, workers)
+        code = _train(config, options.out or Path("runs") / options.config.stem, workers, options.force)
     if code == 0:
         workers.leave()
     return code
 
 
-def _train(config: Config, directory: Path, workers: Workers) -> int:
-    _prepare(directory)
+def _train(config: Config, directory: Path, workers: Workers, force: bool) -> int:
+    _prepare(directory, force)
     with _alone(directory) if workers.main else nullcontext():
         return _advance(config, directory, workers)
 
@@ -70,16 +74,28 @@ def _advance(config: Config, directory: Path, workers: Workers) -> int:
     return 0
 
 
-def _prepare(directory: Path) -> None:
-    if directory.exists() and not directory.is_dir():
-        raise InputError(f"--out is {str(directory)!r}, which is not a directory")
+def own(name: str) -> bool:
+    """Whether a run writes a file of this name, or has left it when it was killed."""
+    return name in FILES or name.startswith(tuple(f".{file}." for file in FILES))
+
+
+def _held(directory: Path, first: str) -> str:
+    """What a directory holds in which all names are a run's; nothing if it is a run, whose config is read later."""
+    present = [name for name in FILES if (directory / name).exists()]
+    if not present or TRAINING in present or MODEL in present:
+        return ""
+    try:
+        configs.load(directory / CONFIG)
+    except InputError:
+        return repr(first)
+    return ""
+
+
+def _prepare(directory: Path, force: bool) -> None:
     if directory == Path("runs") / directory.name and not directory.parent.exists():
         require_writable(directory.parent)
         directory.parent.mkdir()
-    for path in (
-        [directory / name for name in (TRAINING, MODEL, METRICS, CONFIG)] if directory.exists() else [directory]
-    ):
-        require_writable(path)
+    require_directory("--out", directory, own, force, partial(_held, directory))
     directory.mkdir(exist_ok=True)
 
 

@@ -8,14 +8,15 @@ if __name__ == "__main__":  # before anything is loaded: an interruption is hear
     start("theory_checks.__main__")
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from constructions.command_line import Parser, Progress, require_writable, run_command, write_all
 from constructions.errors import InputError
+from constructions.files import earlier, require_directory
 from theory_checks import run_file
 from theory_checks.latex import latex
 from theory_checks.ledger import REGISTRY, closure, rest
@@ -73,6 +74,7 @@ def _options(given: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--html", type=Path, metavar="DIR", help="write a page to read in a browser: the ledger, notes and figures"
     )
+    parser.add_argument("--force", action="store_true", help="write the page into a directory that holds other files")
     options = parser.parse_args(given)
     if options.seed is not None and options.seed < 0:
         raise InputError(f"--seed is {options.seed}; it must not be negative")
@@ -83,6 +85,8 @@ def _options(given: Sequence[str]) -> argparse.Namespace:
             given_too = getattr(options, name)
             if given_too is not None and given_too is not False:  # 0 is given
                 raise InputError(f"--from reads a run that is over, so --{name} has nothing to do")
+    if options.force and options.html is None:
+        raise InputError("--force is about the directory of --html, which is missing")
     written: set[Path] = set()
     for name in OUTPUTS:
         path = getattr(options, name)
@@ -94,7 +98,7 @@ def _options(given: Sequence[str]) -> argparse.Namespace:
             raise InputError(f"two of the outputs are to be written to {str(path)!r}")
         written.add(path.absolute())
         if name == "html":
-            _require_directory(path)
+            _require_page(path, options.force)
         else:
             require_writable(path)
     return options
@@ -114,6 +118,7 @@ def _run(options: argparse.Namespace) -> int:
     began = time.monotonic()
     done = _checked(options) if options.saved is None else _saved(options)
     files: dict[Path, bytes] = {}
+    stale: list[Path] = []
     if options.json is not None:
         files[options.json] = run_file.encoded(done)
     if options.markdown is not None:
@@ -121,13 +126,14 @@ def _run(options: argparse.Namespace) -> int:
     if options.latex is not None:
         files[options.latex] = latex(done.rows).encode()
     if options.html is not None:
-        from theory_checks.report.page import files_of
+        from theory_checks.report.page import files_of, own
 
         files |= {options.html / name: content for name, content in files_of(done).items()}
+        stale = [path for path in earlier(options.html, own) if path not in files]
     print(table(done.rows))
     if options.certified:
         print(f"all instances of the certified rows and of what they rest on: {time.monotonic() - began:.0f} s")
-    write_all(files)
+    write_all(files, stale)
     if options.html is not None:
         print(f"page written: {options.html / 'index.html'}")
     return int(any(row.status == "failed" for row in done.rows))
@@ -173,16 +179,12 @@ def _saved(options: argparse.Namespace) -> Run:
     return Run(done.seed, done.certified, done.libraries, [row for row in done.rows if row.id in wanted])
 
 
-def _require_directory(path: Path) -> None:
-    """Refuse, before any work, what is not a writable directory and cannot become one, and missing packages."""
+def _require_page(path: Path, force: bool) -> None:
+    """Refuse, before any work, a directory that will not do for the page, and missing packages."""
     try:
-        import theory_checks.report.page  # noqa: F401 - its packages are an extra
+        from theory_checks.report.page import held, own  # its packages are an extra
     except ModuleNotFoundError as error:
         raise InputError(
             f"--html needs {error.name}, which is not installed; pip install -e '.[report]' -c constraints.txt does it"
         ) from error
-    if path.exists() and not path.is_dir():
-        raise InputError(f"--html is {str(path)!r}, which is not a directory")
-    if path.exists() and not os.access(path, os.W_OK):
-        raise InputError(f"--html is {str(path)!r}, a directory that is not writable")
-    require_writable(path / "index.html" if path.exists() else path)
+    require_directory("--html", path, own, force, partial(held, path))

@@ -13,6 +13,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from figures.__main__ import FIGURES
 from theory_checks.coverage import COVERAGE, WIDTHS
 from theory_checks.ledger import EVIDENCE, OUTCOMES, ROOT, Row
 from theory_checks.report import histogram, notes
@@ -23,6 +24,9 @@ from theory_checks.tables import ADDRESSES, COLUMNS, Column, headline, shown
 STATUSES = {"failed": "!", "refuted": "✗", "undecided": "?", "open": "○", "holds": "✓", "no claim": "–"}
 """From what needs attention most to what needs it least; the mark says it without the colour."""
 PICTURES = ("svg", "png")
+TITLE = "<title>Mechanistic theory checks: the ledger</title>"
+LARGEST_HEAD = 1000
+"""Bytes of a page within which its title is."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ def files_of(run: Run) -> dict[str, bytes]:
         histogram=lambda row: Markup(histogram.svg(row.slacks)),
         described=lambda row: histogram.described(row.slacks),
         command=lambda row: command(run, row),
+        title=Markup(TITLE),
         css=Markup(_resource("page.css")),
         js=Markup(_resource("page.js")),
     )
@@ -96,6 +101,23 @@ def sort_key(column: Column, row: Row) -> str:
     if column.heading == "coverage" and row.coverage is not None:
         return str(WIDTHS.index(row.coverage))
     return "" if value is None else repr(value) if isinstance(value, float) else str(value)
+
+
+def own(name: str) -> bool:
+    """Whether a page has a file or directory of this name."""
+    *directory, file = name.split("/")
+    picture = directory == ["figures"] and file.rpartition(".")[0] in FIGURES
+    return name in ("index.html", "figures/") or (picture and file.rpartition(".")[2] in PICTURES)
+
+
+def held(directory: Path, first: str) -> str:
+    """What a directory holds in which all names are a page's; nothing if it is a page of ours."""
+    try:
+        with open(directory / "index.html", "rb") as file:
+            ours = TITLE.encode() in file.read(LARGEST_HEAD)
+    except FileNotFoundError:
+        ours = False
+    return "" if ours else repr(first)
 
 
 def _chapters(rows: Sequence[Row]) -> list[Chapter]:
