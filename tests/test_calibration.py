@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,14 +100,40 @@ def test_a_grid_without_the_other_cells_does_not_hide_them(measured, capsys):
     assert "constants are fixed before that is run" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["beta", "c"])
+@pytest.mark.parametrize(("units", "same"), [(0, True), (30, True), (-30, True), (130, False), (-130, False)])
+def test_constants_are_compared_up_to_rounding(measured, name, units, same):
+    """64 units of 2^−53: 30 and 130 of 2^−53 are on either side. So a logarithm may be another library's."""
+    path, _ = measured
+    assert calibration_command.main(["--results", str(path)]) == 0
+    stored = noted(path, lambda text: text["5.0"].update({name: text["5.0"][name] * (1 + units * 2.0**-53)}))
+    if same:
+        assert getattr(calibration.fixed(path)[5.0], name) == stored["5.0"][name]
+    else:
+        with pytest.raises(InputError, match=rf"separation 5, {name} is .* by the cells, .* stored, .* allowed diff"):
+            calibration.fixed(path)
+
+
+def noted(path: Path, change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+    """The stored constants after a change."""
+    text = json.loads(results.noted(path, calibration.KEY) or "")
+    change(text)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE meta SET value = ? WHERE key = ?", (json.dumps(text), calibration.KEY))
+    return text
+
+
 def test_constants_of_other_cells_are_refused(measured):
     path, _ = measured
     assert calibration_command.main(["--results", str(path)]) == 0
-    text = json.loads(results.noted(path, calibration.KEY) or "")
-    text["5.0"]["c"] *= 1.5
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE meta SET value = ? WHERE key = ?", (json.dumps(text), calibration.KEY))
+    noted(path, lambda text: text["5.0"].update(c=text["5.0"]["c"] * 1.5))
     with pytest.raises(InputError, match="do not follow from its calibration cells"):
+        calibration.fixed(path)
+    noted(path, lambda text: text["5.0"].update(c=float("nan")))
+    with pytest.raises(InputError, match="do not follow from its calibration cells"):
+        calibration.fixed(path)
+    noted(path, lambda text: text.pop("7.0"))
+    with pytest.raises(InputError, match="are not for the separations of its calibration cells"):
         calibration.fixed(path)
 
 

@@ -13,6 +13,7 @@ if __name__ == "__main__":  # before what --help does not need is loaded
 
 import json
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,8 @@ from theory_checks.sweeps.results import Results
 
 SWEEP = "calibration"
 KEY = "constants"
+ALLOWED = 64 * 2.0**-53
+"""Relative, of two processors: each a logarithm within 32 units, halved by its root, and ten operations more."""
 
 
 def run(path: Path) -> int:
@@ -71,8 +74,17 @@ def fixed(path: Path = RESULTS) -> dict[float, Constants]:
     if text is None:
         raise InputError(f"{str(path)!r} holds no constants; run python -m theory_checks.calibration first")
     held = {float(separation): Constants(**values) for separation, values in json.loads(text).items()}
-    if held != calibrated(results.read(path)):
-        raise InputError(f"the constants in {str(path)!r} do not follow from its calibration cells")
+    again = calibrated(results.read(path))
+    if set(held) != set(again):
+        raise InputError(f"the constants in {str(path)!r} are not for the separations of its calibration cells")
+    for separation, name in product(held, ("beta", "c")):
+        value, follows = (getattr(constants[separation], name) for constants in (held, again))
+        if not abs(follows - value) <= ALLOWED * abs(value):
+            raise InputError(
+                f"the constants in {str(path)!r} do not follow from its calibration cells: at separation "
+                f"{separation:g}, {name} is {follows!r} by the cells, {value!r} is stored, and the allowed "
+                f"difference is {ALLOWED * abs(value):.3g}"
+            )
     cells = results.done(path)
     shared = shared_streams((c for c in cells if c.sweep == SWEEP), (c for c in cells if c.sweep != SWEEP))
     if shared:

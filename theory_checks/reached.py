@@ -25,6 +25,7 @@ import torch
 from jaxtyping import Float
 
 from constructions.algorithms import population_em
+from constructions.algorithms.sampling import Mixture
 from constructions.concentration_bounds import Region
 from constructions.rounding_error import EXP_UNITS, allowance, gamma
 from theory_checks import concentration
@@ -71,29 +72,37 @@ def outside(region: Region, point: Reached) -> float:
     return max(far / size, heavy) / (OUTSIDE * UNIT)
 
 
-def allowed(samples: Float[np.ndarray, "n d"], region: Region, quantity: str, point: Reached) -> float:
-    """The most by which two measurements of the value at a point may differ, for a quantity of OBJECTIVES and K = 2.
+def quadrature(truth: Mixture, means: Float[np.ndarray, "2 d"], lightest: float) -> tuple[float, float]:
+    """The reach of its nodes about the first mean, and a': the relative error of its averages of w_k in float64.
 
     Raises
     ------
     ValueError
         If there are more than two components.
     """
-    truth, (components, dim) = region.truth, point.means.shape
+    components, dim = means.shape
     if components != 2:
         raise ValueError(f"the allowance is for two components, not for {components}")
-    lightest = float(point.weights.min())
-    sampled = allowance(None, samples, point.means, lightest, 0.0, torch.float64).log_weight  # no mean is read off it
-    base = point.means[0]
-    node = float(np.linalg.norm(truth.means - base, axis=1).max()) + population_em.REACH
-    shift = float(np.linalg.norm(point.means - base, axis=1).max())
+    node = float(np.linalg.norm(truth.means - means[0], axis=1).max()) + population_em.REACH
+    shift = float(np.linalg.norm(means - means[0], axis=1).max())
     score = node * shift + shift**2 + abs(log(lightest)) + 1
     sums = gamma(2 * population_em.NODES + 80, UNIT)
-    quadrature = 2 * gamma(4 * dim + 48, UNIT) * score + 2 * EXP_UNITS * UNIT + 3 * sums
-    reach = max(float(np.linalg.norm(samples, axis=1).max()), node + float(np.linalg.norm(base)))
+    return node, 2 * gamma(4 * dim + 48, UNIT) * score + 2 * EXP_UNITS * UNIT + 3 * sums
+
+
+def allowed(samples: Float[np.ndarray, "n d"], region: Region, quantity: str, point: Reached) -> float:
+    """The most by which two measurements of the value at a point may differ, for a quantity of OBJECTIVES and K = 2.
+
+    Errors as in `quadrature`.
+    """
+    truth = region.truth
+    lightest = float(point.weights.min())
+    sampled = allowance(None, samples, point.means, lightest, 0.0, torch.float64).log_weight  # no mean is read off it
+    node, exact = quadrature(truth, point.means, lightest)
+    reach = max(float(np.linalg.norm(samples, axis=1).max()), node + float(np.linalg.norm(point.means[0])))
     scale = 1.0 if quantity == "w" else reach + float(np.linalg.norm(truth.means, axis=1).max())
     if quantity == "step":
         both = concentration.exact_moments(samples[None], truth, _alone(point), truth)
         scale *= 3 / min(float(truth.weights.min()), *(float(moments.weights.min()) for moments in both))
     drawn = 8 * UNIT * reach * float(np.linalg.norm(point.means, axis=1).max())
-    return 2 * scale * (sampled + quadrature + drawn + 8 * UNIT)
+    return 2 * scale * (sampled + exact + drawn + 8 * UNIT)
