@@ -50,7 +50,7 @@ def test_the_estimate_is_the_model_s(command: Command, checkpoint: Path, data: P
     assert content["weights"] == found.weights[0][order].tolist()
     assert content["means"] == found.means[0][order].tolist()
     assert content["weights"] == sorted(content["weights"], reverse=True)
-    assert sum(content["weights"]) == pytest.approx(1, rel=1e-6, abs=0)  # float32
+    assert sum(content["weights"]) == pytest.approx(1, rel=16 * 2.0**-24, abs=0)  # a softmax of three in float32
     mixture = Mixture(np.array(content["weights"]), np.array(content["means"]))
     assert content["average_log_likelihood"] == pytest.approx(
         average_log_likelihood(mixture, samples), rel=1e-12, abs=0
@@ -64,14 +64,14 @@ def test_the_estimate_is_the_model_s(command: Command, checkpoint: Path, data: P
     assert f"likelihood    {content['average_log_likelihood']:.4f}" in told.out
 
 
-def test_the_order_of_the_rows_does_not_matter(command: Command, checkpoint: Path, data: Path, tmp_path: Path) -> None:
-    """Sums in another order: float32 roundings, grown by the layers; far from any other estimate."""
-    np.savetxt(tmp_path / "turned.csv", np.loadtxt(data, delimiter=",")[::-1], delimiter=",", fmt="%.17g")
-    one, other = (
-        command("--data", path, "--components", 2, "--checkpoint", checkpoint, "--json", "-").json
-        for path in (data, tmp_path / "turned.csv")
-    )
-    assert np.array(one["means"]) == pytest.approx(np.array(other["means"]), rel=0, abs=1e-4)
+def test_the_order_of_the_rows_does_not_matter(checkpoint: Path, data: Path) -> None:
+    """Sums in another order, in float64: the estimate, which is the command's, moves by less than a millionfold of its
+    rounding, and by more when one sample is left out.
+    """
+    model, samples = checkpoints.read(checkpoint).model().double(), np.loadtxt(data, delimiter=",")
+    one, turned, fewer = (estimate(model, x[None], 2).means for x in (samples, samples[::-1].copy(), samples[1:]))
+    assert np.abs(turned - one).max() <= 1e-10
+    assert np.abs(fewer - one).max() > 1e-6
 
 
 def test_scales_are_told(command: Command, data: Path, tmp_path: Path) -> None:

@@ -67,20 +67,20 @@ def test_validation_is_the_error_on_tasks_of_its_own(tmp_path: Path) -> None:
 def test_loss_of_a_batch_against_tasks_one_by_one(matching: str, scaled: bool, tmp_path: Path) -> None:
     config = anisotropic(tmp_path, matching=f'"{matching}"')
     config = replace(config, tasks=replace(config.tasks, anisotropic=scaled))
-    model, tasks = begin(config, tmp_path).model, batch(config, 3)
+    model, tasks = begin(config, tmp_path).model.double(), batch(config, 3)
     summed = np.zeros(3)
     for index in range(len(tasks)):
         k, n = int(tasks.components[index]), int(tasks.mask[index].sum())
-        samples = torch.from_numpy(tasks.samples[index, :n]).float()[None]
+        samples = torch.from_numpy(tasks.samples[index, :n])[None]
         ((_, found),) = model(samples, torch.ones(1, n, dtype=torch.bool), [k])
         truth = (tasks.truth.weights, tasks.truth.means, tasks.truth.scales)
-        own = loss(found, *(torch.from_numpy(part[index : index + 1, :k]).float() for part in truth), matching)
+        own = loss(found, *(torch.from_numpy(part[index : index + 1, :k]) for part in truth), matching)
         summed += [own.means.item(), own.weights.item(), own.scales.item()]
     whole = losses(model, tasks, config)
     assert [whole.means.item(), whole.weights.item(), whole.scales.item()] == pytest.approx(
         summed.tolist(),
-        rel=1e-5,
-        abs=0,  # float32
+        rel=1e-10,
+        abs=0,  # float64: a millionfold of its rounding
     )
     assert (summed[2] > 0) == scaled
 

@@ -45,13 +45,13 @@ def batch(config: Config, step: int) -> Tasks:
 
 
 def losses(model: Tgmm, tasks: Tasks, config: Config) -> Loss:
-    """The parts of the loss, summed over the tasks."""
-    device = next(model.parameters()).device
+    """The parts of the loss, summed over the tasks, in the model's format."""
+    parameter = next(model.parameters())
 
     def tensor(array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array).to(device, torch.float32)
+        return torch.from_numpy(array).to(parameter.device, parameter.dtype)
 
-    samples, mask = tensor(tasks.samples), torch.from_numpy(tasks.mask).to(device)
+    samples, mask = tensor(tasks.samples), torch.from_numpy(tasks.mask).to(parameter.device)
     weights, means, scales = (tensor(part) for part in (tasks.truth.weights, tasks.truth.means, tasks.truth.scales))
     parts = []
     for chosen, found in model(samples, mask, tasks.components.tolist()):
