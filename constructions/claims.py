@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from math import inf
@@ -27,6 +28,8 @@ FORMAT = 2
 """What is written. Format 1 had no checksums; it is read, and is what a file without them says that it is."""
 NAME, WEIGHTS = "claims.json", "transformer.safetensors"
 MOST_CLAIMS = 10_000
+MOST_NUMBERS, MOST_INLINE = 2**28, 2**21
+"""Of all claims together: what is compared, bounds and weights of tokens; and what stands in the file itself."""
 FRACTION = rf"-?[0-9]{{1,{LARGEST_DIGITS}}}(/0*[1-9][0-9]{{0,{LARGEST_DIGITS - 1}}})?"
 Norm = Literal["euclidean", "absolute"]
 FIELDS = (
@@ -109,10 +112,10 @@ def read_export(folder: Path) -> Export:
     if sealed:
         checksums.require(folder, content["sha256"], told)
     transformer, _ = weights_file.load(folder / WEIGHTS)
-    files: dict[str, Array] = {}
-    listed = [_Reader(folder, files, number, entry).claim(transformer) for number, entry in enumerate(entries)]
+    beside = _Beside({})
+    listed = [_Reader(folder, beside, number, entry).claim(transformer) for number, entry in enumerate(entries)]
     if sealed:
-        checksums.require_named((WEIGHTS, *files), content["sha256"], told)
+        checksums.require_named((WEIGHTS, *beside.files), content["sha256"], told)
     return Export(transformer, listed, len(content["sha256"]) if sealed else 0)
 
 
@@ -123,15 +126,30 @@ def seal(folder: Path) -> None:
     """
     content = strict_json.read(folder / NAME)
     files = sorted(path for path in folder.iterdir() if path.name != NAME)
-    sealed = {"format": FORMAT, "sha256": checksums.of({path.name: path.read_bytes() for path in files})}
-    (folder / NAME).write_text(json.dumps(sealed | {"claims": content["claims"]}, indent=2) + "\n")
+    (folder / NAME).write_text(text({path.name: path.read_bytes() for path in files}, content["claims"]))
+
+
+def text(files: Mapping[str, bytes], listed: Iterable[Any]) -> str:
+    """What `claims.json` says of the files beside it: a checksum, and a claim, a line."""
+    digests = ",\n  ".join(f"{json.dumps(name)}: {json.dumps(digest)}" for name, digest in checksums.of(files).items())
+    entries = ",\n  ".join(json.dumps(entry, allow_nan=False) for entry in listed)
+    return f'{{\n"format": {FORMAT},\n"sha256": {{\n  {digests}}},\n"claims": [\n  {entries}]\n}}\n'
+
+
+@dataclass
+class _Beside:
+    """The arrays read so far, and how much all claims so far have: MOST_NUMBERS, MOST_INLINE."""
+
+    files: dict[str, Array]
+    numbers: int = 0
+    inline: int = 0
 
 
 class _Reader:
-    """One entry of `claims.json`; `files` are the arrays read so far."""
+    """One entry of `claims.json`."""
 
-    def __init__(self, folder: Path, files: dict[str, Array], number: int, entry: Any) -> None:
-        self.folder, self.files, self.entry = folder, files, entry
+    def __init__(self, folder: Path, beside: _Beside, number: int, entry: Any) -> None:
+        self.folder, self.beside, self.entry = folder, beside, entry
         self.name = f"claim {number}"
         if not isinstance(entry, dict):
             self._refuse(f"is {short(entry)}; it must be an object")
@@ -161,6 +179,7 @@ class _Reader:
         if "tokens" in self.entry:
             pooling = self._tokens(self.entry["tokens"], count)
             rows = len(pooling)
+        self._require_few(rows * len(coordinates) + (pooling.size if pooling is not None else 0))
         reference = self._array("reference", self.entry["reference"])
         if reference.shape == (count, width) and pooling is None:
             reference = reference[:, coordinates]
@@ -174,6 +193,7 @@ class _Reader:
         bound = self._floats("bound", self.entry["bound"])
         if bound.shape not in ((), bounds):
             self._refuse(f"has a bound of shape {bound.shape}; a number or {bounds} is needed")
+        self._require_few(bound.size)
         rounding, trivial = (self._number(field, default) for field, default in (("rounding", 0.0), ("trivial", inf)))
         if (bound < 0).any():
             self._refuse(f"has a bound of {bound.min():g}; none may be negative")
@@ -223,22 +243,28 @@ class _Reader:
     def _floats(self, field: str, given: Any) -> Array:
         array = self._array(field, given)
         try:
-            return array.astype(np.float64)
+            return array.astype(np.float64, copy=False)
         except OverflowError:
             self._refuse(f"has a {field} beyond the range of float64")
 
     def _array(self, field: str, given: Any) -> Array:
         """The array in a .npy file beside the claims, as floats; or inline numbers and fractions such as "2/3"."""
         if isinstance(given, str) and given.endswith(".npy"):
-            if given not in self.files:
+            if given not in self.beside.files:
                 path = self.folder / given
                 if Path(given).name != given:
                     self._refuse(f"names {given!r}; its {field} must be a file beside it")
                 if not path.is_file():
                     raise InputError(f"there is no file {str(path)!r}, which {self.name} names")
-                self.files[given] = exact_arrays.read(path)
-            return self.files[given]
+                self.beside.files[given] = exact_arrays.read(path)
+            return self.beside.files[given]
         shape, entries = strict_json.nested(given)
+        self.beside.inline += len(entries)
+        if self.beside.inline > MOST_INLINE:
+            self._refuse(
+                f"has {len(entries)} numbers in its {field}, with the claims before {self.beside.inline}; the file "
+                f"itself may have {MOST_INLINE}, arrays beside it more"
+            )
         return fill((self._fraction(field, entry) for entry in entries), shape)
 
     def _fraction(self, field: str, value: Any) -> Fraction:
@@ -247,6 +273,14 @@ class _Reader:
         if isinstance(value, bool) or not isinstance(value, int | float) or value in (inf, -inf):
             self._refuse(f"has {short(value)} in its {field}; finite numbers or fractions such as '2/3' are needed")
         return Fraction(value)
+
+    def _require_few(self, numbers: int) -> None:
+        self.beside.numbers += numbers
+        if self.beside.numbers > MOST_NUMBERS:
+            self._refuse(
+                f"has {numbers} numbers to compare or to weigh tokens with, with the claims before "
+                f"{self.beside.numbers}; {MOST_NUMBERS} are read"
+            )
 
     def _refuse(self, why: str) -> NoReturn:
         raise InputError(f"{self.name} of {str(self.folder / NAME)!r} {why}")

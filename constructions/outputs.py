@@ -180,7 +180,7 @@ def write(
     if options.figure is not None:
         files[options.figure] = draw()
     if options.export is not None:
-        from constructions import checksums, claims
+        from constructions import claims
 
         stored = np.float64 if options.dtype == "float64" else np.float32
         listed, arrays = claimed()
@@ -192,9 +192,8 @@ def write(
         )
         exported = dict(zip(EXPORTED[:-1], contents, strict=True))
         exported |= {name: npy(array.astype(stored)) for name, array in arrays.items()}
-        sealed = {"format": claims.FORMAT, "sha256": checksums.of(exported), "claims": listed}
         files |= {options.export / name: part for name, part in exported.items()}
-        files[options.export / claims.NAME] = _encoded(sealed).encode()
+        files[options.export / claims.NAME] = claims.text(exported, listed).encode()
         stale = [path for path in earlier(options.export, own) if path not in files]
     write_result(options, content, files, stale)
 

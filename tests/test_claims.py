@@ -160,6 +160,27 @@ def test_claims_that_say_nothing_that_could_be_checked(change, message, folder):
         claims.read(folder)
 
 
+def test_how_much_all_claims_may_have(folder, monkeypatch):
+    """Two claims compare 15 numbers each with 3 bounds, the third 2 with 6 weights of tokens and 2 bounds: 46."""
+    whole = {"name": "w", "reference": "stream.npy", "bound": 1}
+    pooled = {"name": "p", "tokens": [[1, 0, 0], [0, 1, 0]], "coordinates": [4], "reference": [[1], [2]], "bound": 1}
+    write(folder, whole | {"bound": [1, 1, 1]}, whole | {"bound": [1, 1, 1]}, pooled | {"bound": [1, 1]})
+    for limit, value, message in (
+        ("MOST_NUMBERS", 46, None),
+        ("MOST_NUMBERS", 45, r"claim 'p' of .* has 2 numbers to compare or to weigh .* before 46; 45 are read"),
+        ("MOST_NUMBERS", 17, r"claim 'w' of .* has 3 numbers .* before 18; 17 are read"),
+        ("MOST_INLINE", 16, None),
+        ("MOST_INLINE", 15, "claim 'p' .* has 2 numbers in its bound, with the claims before 16; .* may have 15"),
+    ):
+        with monkeypatch.context() as lowered:
+            lowered.setattr(claims, limit, value)
+            if message is None:
+                assert len(claims.read(folder)[1]) == 3
+            else:
+                with pytest.raises(InputError, match=message):
+                    claims.read(folder)
+
+
 @pytest.mark.parametrize("field", ["name", "reference", "bound"])
 def test_what_every_claim_must_say(field, folder):
     write(folder, {key: value for key, value in ENTRY.items() if key != field})

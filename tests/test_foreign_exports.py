@@ -200,6 +200,11 @@ READ = {
                   "claims": [claim([[2, 1], [-1, 5]])]}, ["holds"]),
     "no rank": ({"tensors": head(np.zeros((0, 2)), np.zeros((0, 2)), E1, E2),
                  "claims": [claim([[2, "3/2"], [-1, "11/2"]])]}, ["holds"]),
+    "no head": ({"tensors": head(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros((0, 2)), np.zeros((2, 0))),
+                 "claims": [claim([[2, 1], [-1, 5]]), claim([[2, 1], [-1, 6]])]}, ["holds", "false"]),
+    "rounding that is not needed": ({"tensors": head(((0, 0),), ((0, 0),), E1, E2), "claims": [
+        claim([[2, "3/2"], [-1, "11/2"]], rounding=10, trivial=1), claim([[2, "3/2"], [-1, "11/2"]])]},
+        ["holds", "holds"]),
     "binary fractions": ({"tokens": [[0.1, 0.0], [-1.0, 5.0]], "claims": [
         claim([[0.1, 0.3], [-1, 5]]), claim([[0.1, "10808639105689191/36028797018963968"], [-1, 5]]),
         claim([[0.1, "3/10"], [-1, 5]], 1e-16)]}, ["false", "holds", "holds"]),
@@ -239,6 +244,20 @@ def test_what_leaves_float64_is_undecided_there_and_decided_by_balls(size, bits,
     write(tmp_path, tensors=head(((size, 0.0),), E1, E1, E2), claims=[HUGE])
     (found,) = verify.verify(*claims_file.read(tmp_path), bits)
     assert found.verdict == verdict
+
+
+def test_a_claim_that_balls_are_too_dear_for_is_vacuous_by_its_rounding(tmp_path, monkeypatch, capsys):
+    """Off by 3, bound 0, rounding 10, trivial 1: vacuous in float64 alone, false as soon as balls are asked for."""
+    zero = ((0.0, 0.0),) * 3
+    said = claim([[4]], tokens=[0], coordinates=[1], rounding=10, trivial=1)
+    write(tmp_path, tensors=head(zero, zero, E1, E2), tokens=[[1.0, 0.0]] * 5, claims=[said])
+    monkeypatch.setattr(verify, "MOST_OPERATIONS", 5 * 16 + 25 * 4 - 1)
+    assert verify.main([str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "1 claim: 1 vacuous (sampled)" in out
+    assert "in float64 alone; --precision 128 asks for balls" in out
+    assert verify.main([str(tmp_path), "--precision", "128"]) == 1
+    assert "1 claim: 1 false (certified)" in capsys.readouterr().out
 
 
 def test_a_bound_is_vacuous_with_its_rounding(tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from constructions.balls import fill, to_balls
-from constructions.interval_softmax import softmax
+from constructions.interval_softmax import _shifted, softmax
 
 arb = flint.arb
 
@@ -84,3 +84,42 @@ def test_a_score_below_all_others_leaves_them_their_shares(score):
     for enclosure, share in zip(found[1:], shares([0.0, 1.0], [1, 1]), strict=True):
         assert enclosure.overlaps(share)
         assert enclosure.rad() < 1e-12
+
+
+def test_shifted_rows_are_the_same_rows(rng):
+    """Scores of ordinary size, thin and wide: the same enclosures as without the shift, up to rounding."""
+    copies = [3, 1, 2, 7]
+    for width in (0.0, 1.5):
+        for row in rng.standard_normal((7, 4)):
+            balls = [arb(score, width) for score in row.tolist()]
+            for plain, shifted in zip(softmax(fill(balls, (1, 4)), copies)[0], _shifted(balls, copies), strict=True):
+                assert abs(plain.lower() - shifted.lower()) < 1e-9
+                assert abs(plain.upper() - shifted.upper()) < 1e-9
+            exact = shares(row.tolist(), copies)
+            assert all(ball.contains(share.mid()) for ball, share in zip(_shifted(balls, copies), exact, strict=True))
+
+
+def test_shifted_rows_of_scores_beyond_the_powers_of_a_ball():
+    """Of those that tie for the largest score, 1 to 3, are all shares; e^s is no number of a ball."""
+    huge = arb(2) ** 10**9
+    assert not (huge.exp() > 0 and huge.exp().is_finite())
+    for score in (huge, arb(0), -huge):
+        for exact, found in zip((0, 0.25, 0.75), _shifted([score - huge, score, score], [5, 1, 3]), strict=True):
+            assert found.contains(exact)
+            assert found.rad() < 1e-15
+
+
+def test_shifted_rows_of_which_nothing_is_known():
+    """A share lies in [0, 1] whatever the scores; of a score far below two wide ones, it is as good as 0."""
+    for lost in (arb("nan"), arb(0, math.inf), arb.pos_inf()):
+        for found in _shifted([lost, arb(1)], [1, 1]):
+            assert found.contains(0)
+            assert found.contains(1)
+            assert found.rad() < 0.51
+    for size in (1e8, 1e300):
+        *wide, below = _shifted([arb(0, size), arb(0, size), arb(-3 * size)], [1, 1, 1])
+        for found in wide:
+            assert found.contains(1e-9)
+            assert found.contains(1 - 1e-9)
+            assert found.rad() < 0.51
+        assert 0 <= below.upper() < (1e-30 if size == 1e8 else 2.1)
