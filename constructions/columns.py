@@ -80,8 +80,8 @@ def without_index(columns: Columns) -> Columns:
         if empty[column] and not empty.all() and (columns.names is None or not columns.names[column]):
             columns = columns.without(column, f"column {columns.positions[column]} is empty: left out")
     count, dim = columns.values.shape
-    counts = columns.values[:, 0] - columns.values[0, 0] if count else columns.values[:0]
-    if count >= COUNTED and dim > 1 and columns.values[0, 0] in (0, 1) and np.array_equal(counts, np.arange(count)):
+    counts = columns.values[:, 0]
+    if count >= COUNTED and dim > 1 and counts[0] in (0, 1) and np.array_equal(counts, counts[0] + np.arange(count)):
         ends = f"{columns.values[0, 0]:g} to {columns.values[-1, 0]:g}"
         note = f"{columns.title(0)} counts the rows, {ends}: left out (--columns {columns.positions[0]}: keeps it)"
         columns = columns.without(0, note)

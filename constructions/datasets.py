@@ -134,7 +134,7 @@ def load_file(options: argparse.Namespace, components: int, centred: bool = True
     if scaled:
         x, affine, steps = unit_noise(table.values, components, dim, True, centred, repr(name))
     elif getattr(options, "centre", False):
-        (x, affine), steps = centre(table.values), ["centred"]
+        (x, affine), steps = centre(table.values, repr(name)), ["centred"]
     else:
         x, affine, steps = table.values, None, ["taken as it is"]
     return Dataset(name, x, None, None, "; ".join([", ".join(steps), *table.notes]), affine)

@@ -52,7 +52,7 @@ def normalised_step(
     if before.excuse:
         return before
     y = contraction(tensor, reference, reference)
-    size = float(np.linalg.norm(y))
+    size = float(np.hypot.reduce(y))  # whose squares may leave float64
     low, high = (norm**2 * size for norm in (before.norm_low, before.norm_high))
     exact = before.exact_norm**2 * size
     if not range_.low <= exact <= range_.high:
@@ -61,8 +61,8 @@ def normalised_step(
     across = np.eye(dim) - np.outer(y, y) / size**2
     eps = before.direction + spread
     eps_s = eps + gamma(max_dim + 1, u) * (1 + eps)
-    frobenius = float(np.linalg.norm(tensor))
-    magnitude = float(np.linalg.norm(contraction(abs(tensor), abs(reference), abs(reference))))
+    frobenius = float(np.hypot.reduce(tensor, axis=None))
+    magnitude = float(np.hypot.reduce(contraction(abs(tensor), abs(reference), abs(reference))))
     rounding = gamma(3 * max_dim + 2, u) * (magnitude + frobenius * (eps + eps_s + eps * eps_s))
     rounding += gamma(dim**2 + dim + 8, REFERENCE_UNIT) * magnitude + frobenius * eps * eps_s
     rounding += perturbation * (1 + eps) * (1 + eps_s)

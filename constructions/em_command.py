@@ -128,7 +128,7 @@ def _demonstrate(options: argparse.Namespace) -> None:
     rng = np.random.default_rng(options.seed)
     data, components = _load(options, rng)
     task_class = _task_class(options, data.samples.shape[1], components)
-    _require_near(data, task_class.radius)
+    _require_near(data, components, options)
     validate_samples(task_class, data.samples, components)
     start = load_start(options.init, components, data.samples, rng)
     if data.affine is not None and options.init != "kmeans++":  # given in the file's units
@@ -168,21 +168,29 @@ def _warn(content: dict[str, Any]) -> None:
         print(f"warning: {warning}", file=sys.stderr)
 
 
-def _require_near(data: Dataset, radius: float) -> None:
-    """InputError that recommends centring for a file that it would bring within the radius, else scaling."""
-    if data.affine is not None or data.labels is not None:
+def _require_near(data: Dataset, components: int, options: argparse.Namespace) -> None:
+    """InputError for a file with a sample outside the radius, that says what brings all of them within it."""
+    from constructions.preparation import brought_within, sizes
+
+    norms = sizes(data.samples)
+    if norms.max() <= options.radius or data.labels is not None:
         return
-    centred = data.samples - data.samples.mean(axis=0)
-    norms = np.hypot.reduce(data.samples, axis=1)
-    largest, after = float(norms.max()), float(np.hypot.reduce(centred, axis=1).max())
-    if largest > radius:
-        option = "--centre" if after <= radius else "--scale unit-noise"
-        raise InputError(
-            f"sample {norms.argmax() + 1} of {len(norms)} has norm {largest:.4g}, outside the class's radius "
-            f"{radius:g} (--radius); {option} "
-            f"{'subtracts the mean, which EM follows' if after <= radius else 'centres and scales the columns'}: "
-            f"centred, the largest norm is {after:.4g}"
-        )
+
+    def fits(radius: int) -> bool:
+        try:
+            wider = argparse.Namespace(**vars(options) | {"radius": radius})
+            _require_class(wider, data.samples.shape[1], components)
+        except InputError:
+            return False
+        return True
+
+    untried = ["--centre"] * (data.affine is None) + ["--scale unit-noise"] * (options.scale != "unit-noise")
+    helps = brought_within(data.samples, options.radius, components, untried, fits)
+    where = int(norms.argmax())
+    raise InputError(
+        f"sample {where + 1} of {len(norms)} has norm {norms[where]:.4g}, outside the class's radius "
+        f"{options.radius:g} (--radius); {helps}"
+    )
 
 
 def _picture(result: Any) -> bytes:

@@ -27,7 +27,7 @@ from constructions.errors import InputError
 from constructions.outputs import versions
 from constructions.precision import as_json as enclosed
 from constructions.precision import ball_bytes, cut_note, decided, exponent, power_of_two, shown, widest
-from constructions.run_warnings import at_rest, em_warnings, how_far
+from constructions.run_warnings import at_rest, em_warnings, how_far, vacuous_warning
 from constructions.units import in_bytes
 from constructions.weights import Array
 
@@ -298,7 +298,8 @@ def as_json(
             "rest_on": em_report.RESTS_ON[approximation.construction],
         },
         "last_step": dict(zip(("mean", "weight"), map(enclosed, moved(*result.last)), strict=True)),
-        "warnings": em_warnings(before, after, used, options.tolerance, data),
+        "warnings": vacuous_warning([step.status for step in result.steps], float(result.diameter.mid()), options, data)
+        + em_warnings(before, after, used, options.tolerance, data),
         "samples_used": result.samples_used,
         "samples_given": len(data.samples),
         "data": {"name": data.name, "dim": data.samples.shape[1], "preparation": data.preparation},

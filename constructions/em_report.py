@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
+from math import ceil, log10
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from constructions.em_run import EmRun
 from constructions.em_transformer import EmTransformer, PredictedSize
 from constructions.execution_report import execution_rows
 from constructions.outputs import finite, versions
-from constructions.run_warnings import at_rest, em_warnings, how_far, moved
+from constructions.preparation import Affine
+from constructions.run_warnings import at_rest, em_warnings, how_far, moved, vacuous_warning
 from constructions.units import in_bytes
 
 SCHEMA = 1
@@ -84,7 +86,7 @@ def tables(result: EmRun, data: Dataset, content: dict[str, Any], execution: str
     lines.append(how_far(f"{mean:.1e}", f"{weight:.1e}", at_rest(mean, content["tolerance"])))
     if data.affine is not None:
         restored = Mixture(final.estimate.weights, data.affine.restore(final.estimate.means))
-        lines += ["", "estimate of the transformer in the file's units", *_components(restored)]
+        lines += ["", "estimate of the transformer in the file's units", *_components(restored, data.affine)]
     lines += ["", "average log-likelihood   " + _beside(content["metrics"]["average_log_likelihood"])]
     if "clustering_accuracy" in content["metrics"]:
         lines.append("clustering accuracy      " + _beside(content["metrics"]["clustering_accuracy"]))
@@ -135,7 +137,8 @@ def as_json(result: EmRun, data: Dataset, options: argparse.Namespace) -> dict[s
             "rest_on": [*RESTS_ON[result.em.approximation.construction], "rounding", *execution_rows(result.plan)],
         },
         "last_step": dict(zip(("mean", "weight"), map(finite, moved(_entering(result), final.estimate)), strict=True)),
-        "warnings": em_warnings(_entering(result), final.estimate, result.samples, options.tolerance, data),
+        "warnings": vacuous_warning([step.status for step in result.steps], result.diameter, options, data)
+        + em_warnings(_entering(result), final.estimate, result.samples, options.tolerance, data),
         "metrics": _metrics(result, data),
         "resources": _resources(result.em),
         "samples_used": len(result.samples),
@@ -240,13 +243,20 @@ def _parameters(mixture: Mixture) -> dict[str, Any]:
     }
 
 
-def _components(mixture: Mixture) -> list[str]:
-    return [f"pi {pi:.4f}  mu ({_vector(mu)})" for pi, mu in zip(mixture.weights, mixture.means, strict=True)]
+def _components(mixture: Mixture, affine: Affine | None = None) -> list[str]:
+    units = None if affine is None else np.linalg.norm(affine.back, axis=0)
+    return [f"pi {pi:.4f}  mu ({_vector(mu, units)})" for pi, mu in zip(mixture.weights, mixture.means, strict=True)]
 
 
-def _vector(values: np.ndarray) -> str:
-    shown = ", ".join(f"{value:.3f}" for value in values[:5])
-    return shown + (", …" if len(values) > 5 else "")
+def _vector(values: np.ndarray, units: np.ndarray | None) -> str:
+    """Five coordinates with three decimals; where `units` are given, to a thousandth of these."""
+    rows = zip(values[:5], np.ones(5) if units is None else units[:5], strict=False)
+    shown = [f"{value:.3f}" if units is None else f"{value:.{_digits(value / unit)}g}" for value, unit in rows]
+    return ", ".join(shown) + (", …" if len(values) > 5 else "")
+
+
+def _digits(ratio: float) -> int:
+    return 3 + max(0, ceil(log10(abs(ratio)))) if ratio else 1
 
 
 def _beside(values: dict[str, float]) -> str:

@@ -241,7 +241,8 @@ def _require_within(task_class: TaskClass, what: str, points: np.ndarray) -> Non
     worst = int(norms.argmax())
     if norms[worst] > task_class.radius:
         raise InputError(
-            f"{what} {worst} has norm {norms[worst]:.4g}, outside the class's radius {task_class.radius:g} (--radius)"
+            f"{what} {worst + 1} of {len(points)} has norm {norms[worst]:.4g}, outside the class's radius "
+            f"{task_class.radius:g} (--radius)"
         )
 
 

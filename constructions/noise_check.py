@@ -35,8 +35,8 @@ def strange_noise(
         row, coordinate = np.unravel_index(np.where(wrong, np.abs(np.log(variances)), 0).argmax(), wrong.shape)
     where = "the estimated means" if row == len(counts) - 1 else "one of the estimated means"
     return [
-        f"around {where} the samples' variance in coordinate {coordinate} is {variances[row, coordinate]:.3g} times "
-        "the noise's that the model assumes: the noise is another, or a mean is far off"
+        f"around {where} the samples' variance in coordinate {coordinate + 1} is {variances[row, coordinate]:.3g} "
+        "times the noise's that the model assumes: the noise is another, or a mean is far off"
     ]
 
 

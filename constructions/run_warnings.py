@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Sequence
+
 import flint
 import numpy as np
 from jaxtyping import Float
@@ -17,6 +20,8 @@ REST = 0.01
 If every later step goes at most 1 − REST times as far as the one before, all of them together go less than a step's
 move over REST: the run is within the tolerance of its end.
 """
+ROUNDING = 1e-6
+"""Of a weight: above what 7 digits show."""
 SUM_LIMITS = 0.9, 1.1
 """Between what the sum of the spectral method's weights counts as 1."""
 
@@ -70,6 +75,22 @@ def em_warnings(
     return said + [sentence + advice(data) for sentence in strange_noise(samples, after.means, responsibilities)]
 
 
+def vacuous_warning(statuses: Sequence[str], diameter: float, options: argparse.Namespace, data: Dataset) -> list[str]:
+    """A sentence where no step's bound says anything, with the option that helps."""
+    if set(statuses) != {"vacuous"}:
+        return []
+    rounded = options.precision is None and options.dtype != "float64"
+    if diameter == 0:
+        return ["no bound says anything: all samples are equal" + f", as {options.dtype} holds them" * rounded]
+    if rounded:
+        helps = f"{options.dtype} rounds too coarsely for them, and --dtype float64 may do"
+    elif data.affine is None and data.labels is None:
+        helps = "--centre, or --scale unit-noise, leaves less to rounding"
+    else:
+        helps = "a smaller --tolerance makes them smaller"
+    return [f"no bound says anything: each reaches the samples' diameter of {diameter:.2g}; {helps}"]
+
+
 def eigenvalue_noise(samples: Float[np.ndarray, "N d"]) -> float:
     """About how far sampling alone moves an eigenvalue of M2 that is 0: ‖C‖ (√(d/N) + d/N).
 
@@ -90,8 +111,8 @@ def spectral_warnings(
 ) -> list[str]:
     """A weight above 1, a sum of weights far from 1, an eigenvalue of the size of sampling noise, no noise."""
     said, components = [], len(mixture.weights)
-    if mixture.weights.max() > 1:
-        said.append(f"a weight is {mixture.weights.max():.4g}, above 1: this is no mixture's")
+    if mixture.weights.max() > 1 + ROUNDING:
+        said.append(f"a weight is {mixture.weights.max():.7g}, above 1: this is no mixture's")
     total = float(mixture.weights.sum())
     if not SUM_LIMITS[0] <= total <= SUM_LIMITS[1]:
         said.append(f"the weights sum to {total:.4g}, far from 1: the moments are not those of such a mixture")
@@ -101,7 +122,12 @@ def spectral_warnings(
             f"eigenvalue {components} of M2 is {last:.3g}, of the size of sampling noise ({noise:.2g}): the means are "
             "hardly independent, as those of centred data or of too many components"
         )
-    if noise_variance <= 1e-9 * float(samples.var(axis=0).max()):
+    if len(samples) <= samples.shape[1]:
+        said.append(
+            f"there are {len(samples)} samples in dimension {samples.shape[1]}: sigma^2, the least variance of any "
+            "direction, is 0 then, whatever the noise"
+        )
+    elif noise_variance <= 1e-9 * float(samples.var(axis=0).max()):
         said.append(
             "sigma^2 is 0: a column is constant or depends on the others, which noise of one size in every direction "
             "does not do; leave it out with --columns"

@@ -132,6 +132,13 @@ def test_a_transformer_that_was_given_another_tensor(one_step, rng):
     assert 1e-3 < made.direction - step(exact, one_step).direction < 1.1e-3
 
 
+@pytest.mark.parametrize(("size", "told"), [(1e-190, "1e-190"), (1e190, "1e+190")])
+def test_norms_whose_squares_leave_float64_are_told(size, told, one_step):
+    tensor, r = one_step
+    made = step(DirectionBound(0.0, 1.0, 1.0), (size * tensor, r))
+    assert made.excuse == f"|T(I,v,v)| = {told} leaves the range"
+
+
 def test_an_excuse_is_kept_by_all_later_steps(one_step):
     excused = DirectionBound(inf, 0.0, inf, excuse="a reason")
     assert step(excused, one_step) == excused

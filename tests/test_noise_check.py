@@ -49,7 +49,7 @@ def test_noise_that_is_not_unit(noise: list[list[float]], where: str | None, rng
     if where == "the estimated means":
         off[:2] = 0
     row, coordinate = np.unravel_index(off.argmax(), (3, 2))
-    assert f"in coordinate {coordinate} is {variances[row, coordinate]:.3g} times the noise's" in said[0]
+    assert f"in coordinate {coordinate + 1} is {variances[row, coordinate]:.3g} times the noise's" in said[0]
     assert said[0].startswith(f"around {where} the samples' variance")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+from dataclasses import replace
 
 import flint
 import numpy as np
@@ -10,7 +12,15 @@ import pytest
 
 from constructions.algorithms.sampling import Mixture
 from constructions.datasets import Dataset
-from constructions.run_warnings import REST, at_rest, eigenvalue_noise, em_warnings, moved, spectral_warnings
+from constructions.run_warnings import (
+    REST,
+    at_rest,
+    eigenvalue_noise,
+    em_warnings,
+    moved,
+    spectral_warnings,
+    vacuous_warning,
+)
 
 MEANS = np.array([[-4.0, 0.0], [4.0, 0.0], [0.0, 5.0]])
 WEIGHTS = np.array([0.3, 0.3, 0.4])
@@ -79,12 +89,13 @@ def spectral(weights: list[float], eigenvalues: list[float], variance: float, sa
     [
         ([0.4, 0.6], [30.0, 20.0], 1.0, None),
         ([1.01, 0.05], [30.0, 20.0], 1.0, "a weight is 1.01, above 1"),
+        ([1 + 1e-12, 0.05], [30.0, 20.0], 1.0, None),
         ([0.4, 0.49], [30.0, 20.0], 1.0, "the weights sum to 0.89, far from 1"),
         ([0.6, 0.51], [30.0, 20.0], 1.0, "the weights sum to 1.11, far from 1"),
         ([0.4, 0.6], [30.0, 1e-3], 1.0, "eigenvalue 2 of M2 is 0.001, of the size of sampling noise"),
         ([0.4, 0.6], [30.0, 20.0], 0.0, "sigma^2 is 0: "),
     ],
-    ids=["good", "weight", "small sum", "large sum", "eigenvalue", "no noise"],
+    ids=["good", "weight", "rounding", "small sum", "large sum", "eigenvalue", "no noise"],
 )
 def test_spectral_runs(
     weights: list[float], eigenvalues: list[float], variance: float, start: str | None, samples: np.ndarray
@@ -116,6 +127,38 @@ def test_the_demos_say_so(em_command, spectral_command, tmp_path, rng) -> None:
     done = spectral_command("--data", tmp_path / "twice.npy", "--components", 2, *quick, "--json", "-")
     assert any(sentence.startswith("sigma^2 is 0") for sentence in done.json["warnings"])
     assert all(f"warning: {sentence}" in done.err for sentence in done.json["warnings"])
+
+
+def options(**changed: object) -> argparse.Namespace:
+    return argparse.Namespace(**{"precision": None, "dtype": "float64"} | changed)
+
+
+def test_bounds_that_say_nothing_name_the_option_that_helps(samples: np.ndarray) -> None:
+    data = Dataset("x.csv", samples, None, None, "taken as it is")
+    labelled = replace(data, labels=np.zeros(303, dtype=np.int64))
+    for given, of, ends in (
+        (options(), data, "--centre, or --scale unit-noise, leaves less to rounding"),
+        (options(), labelled, "a smaller --tolerance makes them smaller"),
+        (options(dtype="float32"), data, "float32 rounds too coarsely for them, and --dtype float64 may do"),
+        (options(precision=64, dtype=None), labelled, "a smaller --tolerance makes them smaller"),
+    ):
+        (one,) = vacuous_warning(["vacuous", "vacuous"], 0.125, given, of)
+        assert one == f"no bound says anything: each reaches the samples' diameter of 0.12; {ends}"
+    assert vacuous_warning(["vacuous", "holds"], 0.125, options(), data) == []
+    equal = "no bound says anything: all samples are equal"
+    assert vacuous_warning(["vacuous"], 0.0, options(), data) == [equal]
+    assert vacuous_warning(["vacuous"], 0.0, options(dtype="float32"), data) == [f"{equal}, as float32 holds them"]
+
+
+def test_offset_data_of_little_spread_is_told_to_be_centred(em_command, tmp_path, rng) -> None:
+    """A spread of 1e-5 about 5, in float32: vacuous, until it is centred."""
+    np.save(tmp_path / "x.npy", 5 + 1e-5 * rng.standard_normal((11, 2)))
+    run = ("--data", tmp_path / "x.npy", "--components", 2, "--layers", 2, "--json", "-")
+    single = em_command(*run, "--dtype", "float32")
+    assert single.json["bounds"]["steps"][0]["status"] == "vacuous"
+    assert "float32 rounds too coarsely for them, and --dtype float64 may do" in single.json["warnings"][0]
+    for more in (("--dtype", "float64"), ("--dtype", "float32", "--centre")):
+        assert em_command(*run, *more).json["bounds"]["steps"][0]["status"] == "holds"
 
 
 def test_the_default_run_is_at_rest_and_says_so(em_command) -> None:
@@ -195,4 +238,5 @@ def test_a_prepared_file_is_told_in_its_own_units(em_command, tmp_path, rng) -> 
     shown = found["x"].err.split("in the file's units\n")[1].splitlines()[:2]
     restored = np.array(found["x"].json["means"]) + x.mean(axis=0)
     for line, mean in zip(shown, restored, strict=True):
-        assert line.endswith(f"mu ({mean[0]:.3f}, {mean[1]:.3f})")
+        told = [float(word) for word in line.split("(")[1][:-1].split(", ")]
+        assert np.abs(told - mean).max() <= 0.0005  # a thousandth of the noise
