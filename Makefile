@@ -33,7 +33,7 @@ reordered: $(VENV)/installed
 
 certify: $(VENV)/installed
 	$(BIN)/python -m theory_checks --certified --jobs 2
-	VERIFY_EXAMPLES=5000 $(BIN)/python -m pytest tests/test_verify_fuzz.py -q -n 2
+	VERIFY_EXAMPLES=4000 $(BIN)/python -m pytest tests/test_verify_fuzz.py -q -n 2
 
 report: $(VENV)/installed
 	$(BIN)/python -m theory_checks --jobs 2 --html report

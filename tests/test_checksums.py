@@ -106,6 +106,7 @@ def test_a_weight_of_a_real_export_that_is_changed_is_noticed(number, tmp_path):
         ({"a\nb": ABC}, r'has the sha256 of "a\\nb"; it must be a file beside it'),
         ({"input.npy": ABC.upper()}, "has the sha256 \"BA7816.* of 'input.npy'; 64 digits from 0 to f are needed"),
         ({"input.npy": ABC[1:]}, "64 digits from 0 to f are needed"),
+        ({"input.npy": ABC + "0"}, "64 digits from 0 to f are needed"),
         ({"input.npy": 3}, "has the sha256 3 of 'input.npy'"),
         ({str(n): ABC for n in range(999)}, "has 1001 checksums; an object of at most 1000 files is needed"),
     ],
