@@ -146,9 +146,16 @@ class Statement:
         """The check's docstring, on one line."""
         return " ".join((self.check.__doc__ or "").split())
 
-    def control(self, broken: str, **subject: Any) -> None:
-        """Register a broken subject that the check must reject."""
-        self.controls[broken] = subject
+    def control(self, broken: str, spoils: str = "", **subject: Any) -> None:
+        """Register a broken subject that the check must reject.
+
+        That of a statement which does not hold would be rejected without its fault: it must spoil a repair.
+        """
+        if self.claim != "holds" and spoils not in self.repairs:
+            raise ValueError(
+                f"the control {broken!r} of {self.id!r}, which is {self.claim}, must spoil one of its repairs"
+            )
+        self.controls[broken] = {**self.repairs.get(spoils, {}), **subject}
 
     def repair(self, mended: str, **subject: Any) -> None:
         """Register a subject under which a refuted statement must hold on the same instances."""

@@ -220,7 +220,7 @@ def as_it_is(folder: Path) -> None:
 
 
 def foreign(folder: Path) -> None:
-    """A head without scores, written by hand: in a layer every token gets the mean, which doubles."""
+    """A head without scores, written by hand and sealed: in a layer every token gets the mean, which doubles."""
     folder.mkdir()
     parts = zip(
         ("query", "key", "value", "output"), (np.zeros((1, 2)), np.zeros((1, 2)), np.eye(2), np.eye(2)), strict=True
@@ -231,6 +231,7 @@ def foreign(folder: Path) -> None:
     np.save(folder / "input.npy", np.array([[1.0, 2], [4, 0], [1, 1]]))
     entry = {"name": "token 1 + 3 means", "tokens": [1], "reference": [[10, 3]], "bound": 1e-12}
     (folder / "claims.json").write_text(json.dumps({"format": 1, "claims": [entry]}))
+    claims.seal(folder)
 
 
 @statement(

@@ -73,8 +73,8 @@ def m_step_entering_weight(
     yield from decided(judge)
 
 
-m_step_entering_weight.control("the bound lowered to nothing", scale=0.0)
 m_step_entering_weight.repair("the new weight instead", weights=lambda before, after: after.weights)
+m_step_entering_weight.control("the bound lowered to nothing", spoils="the new weight instead", scale=0.0)
 test_entering, test_entering_controls = m_step_entering_weight.tests()
 
 
@@ -117,8 +117,12 @@ def _smallest_responsibilities(
         theta = Parameters(*ball_em.m_step(x, w))
 
 
-paper_floor_from_start.control("log A lowered to log 2", log_a=lambda radius, mean, weight: log(flint.arb(2)))
 paper_floor_from_start.repair(
     "means of norm B_X, weights >= 0.1", log_a=lambda radius, mean, weight: from_start(radius, radius, flint.arb("0.1"))
+)
+paper_floor_from_start.control(
+    "half of that log A",
+    spoils="means of norm B_X, weights >= 0.1",
+    log_a=lambda radius, mean, weight: from_start(radius, radius, flint.arb("0.1")) / 2,
 )
 test_from_start, test_from_start_controls = paper_floor_from_start.tests()

@@ -38,7 +38,8 @@ def theorem_f1_min_weight(
         yield at_most(confirmation.exponent(rows, power), plan.limit, label, plan.margin)
 
 
-# A control must fail by itself: on the cells where the statement holds.
-theorem_f1_min_weight.control("components 8 apart, errors divided by sqrt(pi_min)", separations=(8.0,), power=-0.5)
 theorem_f1_min_weight.repair("components 8 apart, which hardly overlap", separations=(8.0,))
+theorem_f1_min_weight.control(
+    "components 8 apart, errors divided by sqrt(pi_min)", spoils="components 8 apart, which hardly overlap", power=-0.5
+)
 test_theorem_f1_min_weight, test_theorem_f1_min_weight_controls = theorem_f1_min_weight.tests()

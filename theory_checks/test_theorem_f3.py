@@ -53,7 +53,7 @@ def theorem_f3(
 
 
 theorem_f3.control("C lowered to 1", constants=(1.0,))
-theorem_f3.control("a rate of 1/10 at C = 4", constants=(4.0,), rate=0.1)
+theorem_f3.control("a rate of 1/10 at C = 4, a = 1/2", constants=(4.0,), radii=(0.5,), rate=0.1)
 test_theorem_f3, test_theorem_f3_controls = theorem_f3.tests()
 
 
