@@ -126,6 +126,13 @@ def test_what_does_not_show_an_index_is_kept(content: str, width: int, tmp_path:
     assert read_table(written(tmp_path, content)).values.shape[1] == width
 
 
+def test_eight_rows_show_an_index_and_seven_do_not(tmp_path: Path) -> None:
+    """So that a small table of 0, 1, 2, … is taken as it is."""
+    for count, width in ((7, 2), (8, 1)):
+        found = read_table(written(tmp_path, "".join(f"{number},{number % 3}.5\n" for number in range(count))))
+        assert found.values.shape == (count, width)
+
+
 def test_an_index_from_1_is_one(tmp_path: Path) -> None:
     found = read_table(written(tmp_path, "".join(f"{number},{7 * number % 5}.5\n" for number in range(1, 12))))
     assert found.values.shape == (11, 1)

@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Command, in_process
+from scipy.special import logsumexp
+from scipy.stats import norm
+from sklearn.cluster import KMeans
 from tgmm_runs import smoke
 
 from constructions.algorithms.metrics import average_log_likelihood
@@ -113,6 +116,48 @@ def test_samples_within_the_training_range_are_not_warned_of(command: Command, c
     said = command("--data", data, "--components", 2, "--checkpoint", checkpoint)
     assert "trained on 11" not in said.err
     assert "in size" not in said.err
+
+
+def test_rows_and_columns_are_chosen(command: Command, checkpoint: Path, data: Path, tmp_path: Path) -> None:
+    """A label, a missing number and a first row of numbers that is a header: the estimate of what is left."""
+    run = ("--components", 2, "--checkpoint", checkpoint, "--json", "-")
+    plain = command("--data", data, *run).json
+    rows = data.read_text().splitlines()
+    table = [f"kind {number},{row}" for number, row in enumerate(rows)]
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join(["species,a,b", *table[:5], "kind x,,3", *table[5:]]))
+    command("--data", path, *run).assert_refused("column 1 ('species')", "--columns a,b")
+    command("--data", path, "--columns", "a,b", *run).assert_refused("line 7, column 2 ('a')", "--drop-missing")
+    found = command("--data", path, "--columns", "a,b", "--drop-missing", *run).json
+    assert found["data"].pop("preparation") == "taken as it is; 1 row with a missing number left out"
+    assert (found["samples"], found["means"], found["weights"]) == (13, plain["means"], plain["weights"])
+    turned = command("--data", path, "--columns", "b,a", "--drop-missing", *run).json
+    assert turned["means"] != found["means"]
+    path.write_text("\n".join(["7,9", *rows]))
+    assert command("--data", path, *run).json["samples"] == 14
+    assert command("--data", path, "--header", *run).json["means"] == plain["means"]
+
+
+def test_a_prepared_file_is_estimated_in_its_own_units(
+    command: Command, checkpoint: Path, data: Path, tmp_path: Path
+) -> None:
+    """Centred or scaled by hand, the model says the same; the density is that of the mixture told, in the file."""
+    run = ("--components", 2, "--checkpoint", checkpoint, "--json", "-")
+    x = np.loadtxt(data, delimiter=",") * np.array([100.0, 0.01]) + np.array([5000.0, -3.0])
+    given, by_hand = tmp_path / "given.npy", tmp_path / "by_hand.npy"
+    np.save(given, x)
+    labels = KMeans(2, n_init=10, random_state=0).fit(x / x.std(axis=0)).labels_
+    inner = x - np.stack([x[labels == k].mean(axis=0) for k in range(2)])[labels]
+    for option, unit in ((["--centre"], np.ones(2)), (["--scale", "unit-noise"], np.sqrt((inner**2).mean(axis=0)))):
+        np.save(by_hand, (x - x.mean(axis=0)) / unit)
+        found, plain = command("--data", given, *option, *run).json, command("--data", by_hand, *run).json
+        assert found["weights"] == pytest.approx(plain["weights"], rel=0, abs=1e-5)  # float32
+        told = np.array(found["means"])
+        assert np.abs((told - x.mean(axis=0)) / unit - plain["means"]).max() < 1e-4
+        assert np.allclose(found["scales"], np.tile(unit, (2, 1)), rtol=1e-9, atol=0)
+        density = logsumexp(norm.logpdf(x[:, None], told, unit).sum(axis=2) + np.log(found["weights"]), axis=1)
+        assert found["average_log_likelihood"] == pytest.approx(density.mean(), rel=1e-6, abs=0)
+        assert not any("--scale" in sentence for sentence in found["warnings"])
 
 
 def test_what_will_not_do_is_refused(command: Command, checkpoint: Path, data: Path, tmp_path: Path) -> None:
