@@ -59,7 +59,7 @@ def exact(array: Array, told: str) -> Float[np.ndarray, "*shape"]:
     else:
         made = array.astype(np.float64)
         inside = made < float(np.iinfo(array.dtype).max) + 1  # else it converts back to anything
-        same = inside & (np.where(inside, made, 0).astype(array.dtype) == array)
+        same = np.where(inside, made, 0).astype(array.dtype) == array
     _refuse_first(~same, array, told, "float64 holds no such number")
     return made
 
