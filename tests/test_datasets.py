@@ -9,6 +9,7 @@ from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits, load_iris, load_wine
 
 from constructions.datasets import BUNDLED, load_bundled, load_start, load_synthetic
+from constructions.preparation import unit_noise
 from constructions.rounding_error import gamma
 
 UNIT = 2.0**-53
@@ -128,3 +129,17 @@ def test_the_mean_is_transformed_like_the_samples():
     moved = load_bundled("wine", 3, None, None, np.random.default_rng(0), centred=False).samples
     raw = load_wine().data
     assert np.allclose(moved.std(axis=0) / moved.mean(axis=0), raw.std(axis=0) / raw.mean(axis=0), rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("dim", [None, 2])
+@pytest.mark.parametrize("centred", [True, False])
+def test_the_map_of_a_preparation_is_what_was_done_and_its_inverse(centred, dim):
+    """Samples far from the origin; with all dimensions kept, prepared points come back."""
+    x = np.array([100.0, -7.0, 3.0]) + np.array([1.0, 5.0, 0.2]) * rng_of(3).standard_normal((101, 3))
+    prepared, affine, _ = unit_noise(x, 2, dim, True, centred, "x")
+    assert np.abs(affine.apply(x) - prepared).max() < 1e-11
+    assert (np.abs(prepared.mean(axis=0)).max() < 1e-11) == centred
+    back = affine.restore(prepared)
+    if dim is None:
+        assert np.abs(back - x).max() < 1e-11
+    assert np.abs(affine.apply(back) - prepared).max() < 1e-11

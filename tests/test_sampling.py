@@ -25,6 +25,17 @@ def test_the_smallest_distance_is_the_separation(dim, components):
     assert len(set(mixture.weights)) == components
 
 
+@pytest.mark.parametrize(("dim", "components"), [(1, 13), (2, 49), (2, 113), (3, 97)])
+def test_the_means_are_the_grid_points_nearest_to_one_of_them(dim, components):
+    """In 2 dimensions 49 points reach 4 steps out, one more than a square of 49 does."""
+    grid = np.array(list(np.ndindex(*[19] * dim))) - 9
+    nearest = grid[np.argsort((grid**2).sum(axis=1), kind="stable")[:components]]
+    if dim > 1:
+        assert np.abs(nearest).max() > np.ceil(components ** (1 / dim)) // 2
+    found = np.sort(pdist(random_mixture(dim, components, 1.0, np.random.default_rng(5)).means))
+    assert found == pytest.approx(np.sort(pdist(nearest)), rel=1e-12, abs=0)
+
+
 def test_one_component_and_no_separation():
     assert np.array_equal(random_mixture(3, 1, 5.0, np.random.default_rng(5)).means, np.zeros((1, 3)))
     assert not random_mixture(3, 2, 0.0, np.random.default_rng(5)).means.any()
