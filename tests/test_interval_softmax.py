@@ -123,3 +123,9 @@ def test_shifted_rows_of_which_nothing_is_known():
             assert found.contains(1 - 1e-9)
             assert found.rad() < 0.51
         assert 0 <= below.upper() < (1e-30 if size == 1e8 else 2.1)
+
+
+def test_shifted_rows_of_which_one_end_is_unknown():
+    """Two scores that may both be −10^300, far below the largest that one of them may be: either may have half."""
+    for found in _shifted([arb(0, 1e300), arb(-1e300, 1e299)], [1, 1]):
+        assert found.contains(0.5)
