@@ -10,10 +10,11 @@ import flint
 import numpy as np
 import pytest
 import torch
+from hypothesis import strategies as st
 
 from constructions import em_transformer, tensor_power_transformer
 from constructions.algorithms.sampling import Mixture
-from theory_checks import em_falsifiers, falsifiers, falsify, falsify_command, kept, subjects, tensor_falsifiers
+from theory_checks import em_falsifiers, falsifiers, falsify, falsify_command, kept, search, subjects, tensor_falsifiers
 from theory_checks.enclosures import decided, enclose
 from theory_checks.falsify import Attack
 from theory_checks.ledger import REGISTRY, Verdict
@@ -280,3 +281,14 @@ def test_copies_repeat_samples():
     parts = {"samples": np.array([[1.0], [2.0]]), "copies": np.array([1.0, 3.0])}
     task = kept.task({**parts, "weights": np.array([0.5, 0.5]), "means": np.zeros((2, 1))})
     assert task.samples.tolist() == [[1.0], [2.0], [2.0], [2.0]]
+
+
+def test_the_search_climbs_on_the_worst_of_an_instances_verdicts(monkeypatch):
+    climbed: list[float] = []
+    monkeypatch.setattr(search, "target", climbed.append)
+
+    def judge(x: int) -> Iterator[Verdict]:
+        yield from (Verdict("holds", "", slack) for slack in (0.75, None, 0.25, float("inf"), 0.5))
+
+    assert len(search.searched(st.integers(0, 9), judge, np.random.default_rng(3), 5)) == 5 * len(climbed)
+    assert set(climbed) == {0.75}
