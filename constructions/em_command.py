@@ -179,7 +179,7 @@ def _require_near(data: Dataset, components: int, options: argparse.Namespace) -
     def fits(radius: int) -> bool:
         try:
             wider = argparse.Namespace(**vars(options) | {"radius": radius})
-            _require_class(wider, data.samples.shape[1], components)
+            _require_size(wider, data.samples.shape[1], components, len(data.samples))
         except InputError:
             return False
         return True
@@ -215,25 +215,34 @@ def _task_class(options: argparse.Namespace, dim: int, components: int) -> TaskC
     )
 
 
-def _require_class(options: argparse.Namespace, dim: int, components: int) -> None:
-    """Refuse, before synthetic samples are drawn, a class that is too large, or too small for them.
+def _require_near_enough(options: argparse.Namespace, dim: int) -> None:
+    """Refuse, before synthetic samples are drawn, a class that is too small for them.
 
     A sample has |x|^2 >= chi^2_d in law, which is below d - 2 sqrt(25 d) with probability e^-25 at most (Laurent and
     Massart 2000, Lemma 1): within a radius below that root no data set of one sample or more will be.
     """
-    from constructions.dtypes import DTYPES
-    from constructions.em_class import split_tolerance
-    from constructions.em_transformer import require_size
-
     if options.radius > 0 and options.radius**2 < dim - 2 * sqrt(25 * dim):
         raise InputError(
             f"synthetic samples of dimension {dim} have norms of about {sqrt(dim):.0f}, outside the class's radius "
             f"{options.radius:g} (--radius)"
         )
+
+
+def _require_size(options: argparse.Namespace, dim: int, components: int, count: int) -> None:
+    """Refuse, before data is drawn or read, a class that is too large even for so little of it."""
+    from constructions.em_class import split_tolerance
+
     task_class = _task_class(options, dim, components)
     approximation = split_tolerance(task_class, options.tolerance, options.construction)
     if options.precision is None:
+        from constructions.dtypes import DTYPES
+        from constructions.em_transformer import require_size
+
         require_size(task_class, approximation, DTYPES[options.dtype])
+    else:
+        from constructions.em_precision import require_fit
+
+        require_fit(task_class, approximation, (count, dim), components, options.precision)
 
 
 def _load(options: argparse.Namespace, rng: np.random.Generator) -> tuple[Dataset, int]:
@@ -242,6 +251,8 @@ def _load(options: argparse.Namespace, rng: np.random.Generator) -> tuple[Datase
         raise InputError(f"--separation applies to --data synthetic only, not to {options.data!r}")
     if options.components is not None and options.components < 1:
         raise InputError(f"--components is {options.components}; it must be at least 1")
+    if options.data != "synthetic":
+        _require_size(options, options.dim or 1, options.components or 1, options.samples or 1)
     if options.data in (*BUNDLED, "synthetic"):
         refuse_file_options(options)
     if options.data in BUNDLED:
@@ -259,7 +270,8 @@ def _load(options: argparse.Namespace, rng: np.random.Generator) -> tuple[Datase
             raise InputError(f"there are {components} components but only {count} samples; K must be at most N")
         if not 0 <= separation < float("inf"):
             raise InputError(f"--separation is {separation}; it must be finite and not negative")
-        _require_class(options, dim, components)
+        _require_near_enough(options, dim)
+        _require_size(options, dim, components, count)
         return load_synthetic(components, dim, count, separation, rng), components
     if options.samples is not None:
         raise InputError(f"--samples {options.samples} does not apply to a file")

@@ -89,12 +89,11 @@ def demonstrate(
     InputError
         If weights and stream would exceed SIZE_LIMIT, or the task leaves the class.
     """
-    size = predict_size(task_class, approximation, torch.float64)
 
     def needed(bits: int) -> int:
         return predict_bytes(task_class, approximation, data.samples.shape, len(start.means), bits)
 
-    require_size(approximation, size, needed(options.precision), options.precision)
+    size = require_fit(task_class, approximation, data.samples.shape, len(start.means), options.precision)
     weights = replace(size, bytes=weight_bytes(size, options.precision))
     say(em_report.preamble(data, len(start.means), task_class, approximation, weights, options))
     began = time.perf_counter()
@@ -138,6 +137,15 @@ def predict_bytes(
     stream = 3 * count * (8 * width + (2 * dim + 5 * components) * ball_bytes(bits))
     hidden = 3 * min(BLOCK, count * max(approximation.log_units, 2 * approximation.pieces)) * ball_bytes(bits)
     return weight_bytes(size, bits) + stream + hidden
+
+
+def require_fit(
+    task_class: TaskClass, approximation: Approximation, shape: tuple[int, ...], components: int, bits: int
+) -> PredictedSize:
+    """The size of the weights; an InputError, before anything is drawn or built, where balls do not fit."""
+    size = predict_size(task_class, approximation, torch.float64)
+    require_size(approximation, size, predict_bytes(task_class, approximation, shape, components, bits), bits)
+    return size
 
 
 def require_size(approximation: Approximation, size: PredictedSize, needed: int, bits: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from constructions.tensor_power_transformer import (
     build,
     normalised_form,
     require_max_dim,
+    require_size,
     softmax_form,
     validate,
 )
@@ -44,28 +46,35 @@ def demonstrate(options: argparse.Namespace) -> None:
     dtype = DTYPES["float64" if options.precision is not None else options.dtype]
 
     rng = np.random.default_rng(options.seed)
-    tensor, start = _load(options, rng)
-    max_dim = options.max_dim if options.max_dim is not None else default_max_dim(max(tensor.shape, default=1))
+    drawn = options.tensor in DRAWN
+    dim = options.dim if options.dim is not None else DIM
+    if not drawn:
+        tensor, start = _load(options, dim, rng)
+        dim = max(tensor.shape, default=1)
+    max_dim = options.max_dim if options.max_dim is not None else default_max_dim(dim)
     require_max_dim(max_dim)
-    validate(max_dim, tensor, start)
-    if start.ndim != 1:
-        raise InputError(f"the start has shape {start.shape}; a vector of length {len(tensor)} is needed")
-    form = choose_form(options, max_dim, dtype)
-    if options.layers % form.layers_per_step:
-        raise InputError(
-            f"--layers is {options.layers}; it must be a multiple of {form.layers_per_step}, the layers of a step"
-        )
+    if not drawn:
+        _require_task(max_dim, tensor, start)
+    form = _require_size(options, max_dim, dim, dtype)
+    if drawn:  # after its size is judged
+        tensor, start = _load(options, dim, rng)
+        _require_task(max_dim, tensor, start)
+    rationals = _rationals(options, form, tensor, start) if options.exact else None
     model = build(max_dim, options.layers // form.layers_per_step, form, dtype)
-    print(tensor_power_report.preamble(model, len(tensor), options), file=report, flush=True)
+
+    def begin() -> None:
+        print(tensor_power_report.preamble(model, len(tensor), options), file=report, flush=True)
+
     if options.precision is not None:
+        begin()
         say = partial(print, file=report, flush=True)
         outputs.write_result(options, tensor_power_precision.demonstrate(model, tensor, start, options, say))
         return
     began = time.perf_counter()
     with Progress("layer") as progress:
-        result = run(model, as_floats(tensor), as_floats(start), progress, execution=options.execution)
+        result = run(model, as_floats(tensor), as_floats(start), progress, options.execution, begin)
     seconds = time.perf_counter() - began
-    layers = _exact(result, tensor, start) if options.exact else None
+    layers = _exact(result, *rationals) if rationals is not None else None
     content = tensor_power_report.as_json(result, layers, options)
     executed = execution(result.plan, options.plan, seconds)
     print(tensor_power_report.tables(result, layers, content, executed), file=report)
@@ -88,8 +97,7 @@ def choose_form(options: argparse.Namespace, max_dim: int, dtype: torch.dtype) -
     return ATTENTION_ONLY if options.attention_only else THEOREM
 
 
-def _load(options: argparse.Namespace, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    dim = options.dim if options.dim is not None else DIM
+def _load(options: argparse.Namespace, dim: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     tensor = (
         DRAWN[options.tensor](dim, rng) if options.tensor in DRAWN else load_array(Path(options.tensor), "--tensor")
     )
@@ -98,17 +106,48 @@ def _load(options: argparse.Namespace, rng: np.random.Generator) -> tuple[np.nda
     return tensor, random_start(tensor.shape[-1] if tensor.ndim and tensor.shape[-1] else 1, rng)
 
 
-def _exact(result: PowerRun, tensor: np.ndarray, start: np.ndarray) -> list[LayerReport]:
-    numbers = Rationals()
-    rationals = [as_rationals(array) for array in (tensor, start)]
-    bits = max(value.numerator.bit_length() + value.denominator.bit_length() for a in rationals for value in a.ravel())
-    digits = (2**result.model.steps) * 2 * bits * 0.302
+def _require_task(max_dim: int, tensor: np.ndarray, start: np.ndarray) -> None:
+    validate(max_dim, tensor, start)
+    if start.ndim != 1:
+        raise InputError(f"the start has shape {start.shape}; a vector of length {len(tensor)} is needed")
+
+
+def _require_size(options: argparse.Namespace, max_dim: int, dim: int, dtype: torch.dtype) -> Form:
+    """The form; refuse layers, weights, balls and rationals that will not do, before anything is drawn or built."""
+    form = choose_form(options, max_dim, dtype)
+    if options.layers % form.layers_per_step:
+        raise InputError(
+            f"--layers is {options.layers}; it must be a multiple of {form.layers_per_step}, the layers of a step"
+        )
+    require_size(max_dim, form)
+    if options.precision is not None:
+        tensor_power_precision.require_size(form, max_dim, dim, options.precision)
+    if options.exact:
+        _require_digits(options.layers, form, 2)
+    return form
+
+
+def _require_digits(layers: int, form: Form, bits: int) -> None:
+    """Refuse --exact where entries with so many bits above and below the line grow too long."""
+    digits = Decimal(2) ** (layers // form.layers_per_step) * 2 * bits * Decimal("0.302")
     if digits > LARGEST_DIGITS:
         raise InputError(
-            f"--exact with --layers {len(result.model.transformer.schedule)} needs rationals of about {digits:.2g} "
-            f"digits, which double with every iteration; the limit is {LARGEST_DIGITS}"
+            f"--exact with --layers {layers} needs rationals of about {digits:.2g} digits, which double with every "
+            f"iteration; the limit is {LARGEST_DIGITS}"
         )
-    exact_tensor, exact_start = (np.vectorize(numbers.number, otypes=[object])(array) for array in rationals)
+
+
+def _rationals(options: argparse.Namespace, form: Form, tensor: np.ndarray, start: np.ndarray) -> list[np.ndarray]:
+    """Tensor and start; an InputError if the last vector's rationals would be too long."""
+    rationals = [as_rationals(array) for array in (tensor, start)]
+    bits = max(value.numerator.bit_length() + value.denominator.bit_length() for a in rationals for value in a.ravel())
+    _require_digits(options.layers, form, bits)
+    return rationals
+
+
+def _exact(result: PowerRun, tensor: np.ndarray, start: np.ndarray) -> list[LayerReport]:
+    numbers = Rationals()
+    exact_tensor, exact_start = (np.vectorize(numbers.number, otypes=[object])(array) for array in (tensor, start))
     with Progress("exact layer") as progress:
         reports = []
         for report in compare_layers(result.model, exact_tensor, exact_start, numbers):

@@ -28,7 +28,15 @@ from constructions.outputs import versions
 from constructions.precision import as_json as enclosed
 from constructions.precision import ball_bytes, cut_note, decided, exponent, power_of_two, shown, widest
 from constructions.relu_networks import inverse_sqrt_error
-from constructions.tensor_power_transformer import SIZE_LIMIT, TensorPowerTransformer, encode, predict_bytes, read_out
+from constructions.tensor_power_transformer import (
+    SIZE_LIMIT,
+    Form,
+    TensorPowerTransformer,
+    encode,
+    predict_bytes,
+    read_out,
+    residual_stream,
+)
 from constructions.tensors import as_rationals
 from constructions.units import in_bytes
 from constructions.weights import Array
@@ -76,21 +84,15 @@ def demonstrate(
     Raises
     ------
     InputError
-        If weights and stream would exceed twice SIZE_LIMIT, or a vector that is 0 is to be normalised.
+        If a vector that is 0 is to be normalised.
     """
-    needed = predicted_bytes(model, len(tensor), options.precision)
-    if needed > 2 * SIZE_LIMIT:
-        raise InputError(
-            f"d = {len(tensor)} needs {in_bytes(needed)} in balls of {options.precision} bits, above the limit "
-            f"of {in_bytes(2 * SIZE_LIMIT)}: choose a smaller --dim, --max-dim or --precision"
-        )
     decimals = [as_rationals(array) for array in (tensor, start)]
     began = time.perf_counter()
     bits, steps = decided(
         options.precision,
         lambda: run(model, *(np.vectorize(Balls().number, otypes=[object])(array) for array in decimals)),
         lambda steps: [step.status for step in steps],
-        lambda bits: predicted_bytes(model, len(tensor), bits) <= 2 * SIZE_LIMIT,
+        lambda bits: predicted_bytes(model.form, model.max_dim, len(tensor), bits) <= 2 * SIZE_LIMIT,
         say,
     )
     seconds = time.perf_counter() - began
@@ -99,12 +101,20 @@ def demonstrate(
         return as_json(model, steps, decimals[1], bits, options)
 
 
-def predicted_bytes(model: TensorPowerTransformer, dim: int, bits: int) -> int:
+def require_size(form: Form, max_dim: int, dim: int, bits: int) -> None:
+    """Refuse, before any work, weights and stream above twice SIZE_LIMIT."""
+    needed = predicted_bytes(form, max_dim, dim, bits)
+    if needed > 2 * SIZE_LIMIT:
+        raise InputError(
+            f"d = {dim} needs {in_bytes(needed)} in balls of {bits} bits, above the limit of "
+            f"{in_bytes(2 * SIZE_LIMIT)}: choose a smaller --dim, --max-dim or --precision"
+        )
+
+
+def predicted_bytes(form: Form, max_dim: int, dim: int, bits: int) -> int:
     """Matrices of floats and of references, and three times the stream with a ball for every entry of the tensor."""
-    copies = 2 if model.form.twins else 1
-    return 2 * predict_bytes(model.max_dim, model.form) + 3 * copies * (
-        model.max_dim * model.stream.width * 8 + dim**3 * ball_bytes(bits)
-    )
+    width, copies = residual_stream(max_dim, form).width, 2 if form.twins else 1
+    return 2 * predict_bytes(max_dim, form) + 3 * copies * (max_dim * width * 8 + dim**3 * ball_bytes(bits))
 
 
 def in_balls(model: TensorPowerTransformer) -> BallTransformer:

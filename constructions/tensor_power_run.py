@@ -66,8 +66,11 @@ def run(
     start: Float[np.ndarray, " d"],
     progress: Callable[[int, int], None] = lambda done, of: None,
     execution: Execution = "structured",
+    begin: Callable[[], None] = lambda: None,
 ) -> PowerRun:
-    """Evaluate all layers and judge every step; `progress(done, of)` is called after each layer.
+    """Evaluate all layers and judge every step.
+
+    `begin()` is called when the task is accepted, `progress(done, of)` after each layer.
 
     Raises
     ------
@@ -85,6 +88,7 @@ def run(
     if model.form.normalisation is not None and not start.any():
         raise InputError("the start is 0; it cannot be normalised")
     trajectory = reference(model, tensor, start)
+    begin()
     vectors, spreads, output = [], [0.0], held
     between: dict[int, Stream] = {}
     made = plan(model.transformer, tokens) if execution == "structured" else None

@@ -227,13 +227,7 @@ def build(
         If d_0 is not positive, or the weights exceed SIZE_LIMIT.
     """
     require_max_dim(max_dim)
-    needed = predict_bytes(max_dim, form)
-    if needed > SIZE_LIMIT:
-        raise InputError(
-            f"d0 = {max_dim} needs {in_bytes(needed)} of float64 to build, above the limit of "
-            f"{in_bytes(SIZE_LIMIT)}: choose a smaller --max-dim or --dim"
-            + (" or a smaller C_HIGH/C_LOW (--normalise)" if form.normalisation else "")
-        )
+    require_size(max_dim, form)
     stream = residual_stream(max_dim, form)
     layers = form.layers(max_dim)
     weights = lower(layers, list(range(len(layers))) * steps, stream, form.networks)
@@ -284,6 +278,17 @@ def require_max_dim(max_dim: int) -> None:
     if not 1 <= max_dim <= LARGEST_DIM:
         shown = str(max_dim) if abs(max_dim) < 10**12 else f"{str(max_dim)[:6]}... ({len(str(max_dim))} digits)"
         raise InputError(f"the largest dimension d0 = {shown} must lie between 1 and {LARGEST_DIM} (--max-dim)")
+
+
+def require_size(max_dim: int, form: Form) -> None:
+    """Refuse, before any work, weights above SIZE_LIMIT."""
+    needed = predict_bytes(max_dim, form)
+    if needed > SIZE_LIMIT:
+        raise InputError(
+            f"d0 = {max_dim} needs {in_bytes(needed)} of float64 to build, above the limit of "
+            f"{in_bytes(SIZE_LIMIT)}: choose a smaller --max-dim or --dim"
+            + (" or a smaller C_HIGH/C_LOW (--normalise)" if form.normalisation else "")
+        )
 
 
 def validate(max_dim: int, tensor: np.ndarray, start: np.ndarray) -> None:

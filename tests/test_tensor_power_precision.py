@@ -270,8 +270,8 @@ def test_zero_cannot_be_normalised(task):
 
 
 def test_what_does_not_fit_is_refused(tensor_command):
-    model = build(7, 1)
-    assert 2 * predict_bytes(7) < balls.predicted_bytes(model, 7, 64) < balls.predicted_bytes(model, 7, 65536)
+    few, many = (balls.predicted_bytes(THEOREM, 7, 7, bits) for bits in (64, 65536))
+    assert 2 * predict_bytes(7) < few < many
     tensor_command("--layers", 2, "--dim", 60, "--precision", 65536).assert_refused(
         "d = 60", "GiB in balls of 65536 bits", "limit of 2 GiB", "--precision"
     )
