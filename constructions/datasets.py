@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from jaxtyping import Float, Int
 
 from constructions import sample_files, strict_json
 from constructions.algorithms.sampling import Mixture, random_mixture, sample
-from constructions.errors import InputError
+from constructions.errors import InputError, meant
 from constructions.preparation import Affine, centre, unit_noise
 
 
@@ -122,10 +121,8 @@ def load_file(options: argparse.Namespace, components: int, centred: bool = True
     InputError as `read_table` and `unit_noise` do.
     """
     source, dim = str(options.data), getattr(options, "dim", None)
-    if bundled and source != "-" and not re.search(r"[/.]", source) and not Path(source).exists():
-        near = get_close_matches(source, (*BUNDLED, "synthetic"), 1)
-        names = f"{', '.join(BUNDLED)}, synthetic, - or a file"
-        raise InputError(f"--data is {source!r}; it is {names}" + (f": {near[0]}?" if near else ""))
+    if bundled:
+        require_source(source)
     scaled = options.scale == "unit-noise"
     if dim is not None and not scaled:
         raise InputError(f"--dim {dim} does not apply to a file that is taken as it is; --scale unit-noise allows it")
@@ -138,6 +135,13 @@ def load_file(options: argparse.Namespace, components: int, centred: bool = True
     else:
         x, affine, steps = table.values, None, ["taken as it is"]
     return Dataset(name, x, None, None, "; ".join([", ".join(steps), *table.notes]), affine)
+
+
+def require_source(source: str) -> None:
+    """InputError for what is neither a data set's name, -, nor looks like a file or is one."""
+    if source != "-" and not re.search(r"[/.]", source) and not Path(source).exists():
+        known = (*BUNDLED, "synthetic")
+        raise InputError(f"--data is {source!r}{meant(source, known)}; it is {', '.join(known)}, - or a file")
 
 
 def load_start(init: str, components: int, samples: Float[np.ndarray, "N d"], rng: np.random.Generator) -> Mixture:
@@ -164,7 +168,8 @@ def load_start(init: str, components: int, samples: Float[np.ndarray, "N d"], rn
 def read_mixture(path: Path) -> Mixture:
     """Weights and means from a JSON file, checked for their kinds and shapes only."""
     if not path.is_file():
-        raise InputError(f"--init is {str(path)!r}; it must be kmeans++ or an existing JSON file")
+        near = meant(str(path), ("kmeans++",))
+        raise InputError(f"--init is {str(path)!r}; it must be kmeans++ or an existing JSON file{near}")
     names = ("weights", "means")
     content = strict_json.fields(strict_json.read(path), repr(str(path)), names)
     weights, means = (strict_json.numbers(content[name], f"{str(path)!r}: {name}") for name in names)

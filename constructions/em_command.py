@@ -26,6 +26,7 @@ from constructions.datasets import (
     load_synthetic,
     read_mixture,
     refuse_file_options,
+    require_source,
 )
 from constructions.errors import InputError
 
@@ -251,6 +252,8 @@ def _load(options: argparse.Namespace, rng: np.random.Generator) -> tuple[Datase
         raise InputError(f"--separation applies to --data synthetic only, not to {options.data!r}")
     if options.components is not None and options.components < 1:
         raise InputError(f"--components is {options.components}; it must be at least 1")
+    if options.data not in (*BUNDLED, "synthetic"):
+        require_source(options.data)
     if options.data != "synthetic":
         _require_size(options, options.dim or 1, options.components or 1, options.samples or 1)
     if options.data in (*BUNDLED, "synthetic"):

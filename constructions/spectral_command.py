@@ -12,7 +12,15 @@ import numpy as np
 from constructions.algorithms.sampling import sample, simplex_mixture
 from constructions.algorithms.tensor_power import RESTARTS
 from constructions.command_line import Parser, require_writable, run_command, write_all
-from constructions.datasets import BUNDLED, Dataset, add_file_options, load_bundled, load_file, refuse_file_options
+from constructions.datasets import (
+    BUNDLED,
+    Dataset,
+    add_file_options,
+    load_bundled,
+    load_file,
+    refuse_file_options,
+    require_source,
+)
 from constructions.errors import InputError
 
 ITERATIONS = 10
@@ -102,6 +110,7 @@ def _load(options: argparse.Namespace, rng: np.random.Generator) -> tuple[Datase
         truth = simplex_mixture(dim, components, 4.0, rng)
         samples, labels = sample(truth, count, rng)
         return Dataset("synthetic", samples, labels, truth, "means on orthogonal axes, 4 apart"), components
+    require_source(name)
     if options.components is None:
         raise InputError("--components is missing; a file does not say how many components to fit")
     if options.samples is not None:

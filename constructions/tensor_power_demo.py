@@ -98,11 +98,10 @@ def choose_form(options: argparse.Namespace, max_dim: int, dtype: torch.dtype) -
 
 
 def _load(options: argparse.Namespace, dim: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    tensor = (
-        DRAWN[options.tensor](dim, rng) if options.tensor in DRAWN else load_array(Path(options.tensor), "--tensor")
-    )
+    draw = DRAWN.get(options.tensor)
+    tensor = draw(dim, rng) if draw else load_array(Path(options.tensor), "--tensor", DRAWN)
     if options.start != "random":
-        return tensor, load_array(Path(options.start), "--start")
+        return tensor, load_array(Path(options.start), "--start", ("random",))
     return tensor, random_start(tensor.shape[-1] if tensor.ndim and tensor.shape[-1] else 1, rng)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
-from constructions.errors import InputError
+from constructions.errors import InputError, meant
 from constructions.sample_files import read_npy
 
 LARGEST_EXPONENT = 400
@@ -37,7 +38,7 @@ def random_start(dim: int, rng: np.random.Generator) -> Float[np.ndarray, " d"]:
     return rounded if rounded.any() else np.eye(dim)[0]
 
 
-def load_array(path: Path, option: str) -> np.ndarray:
+def load_array(path: Path, option: str, names: Iterable[str] = ()) -> np.ndarray:
     """Numbers from a .npy file: integers, floats, or strings such as "0.1" and "-2/3".
 
     Raises
@@ -46,7 +47,10 @@ def load_array(path: Path, option: str) -> np.ndarray:
         If the file is missing, of another kind, or holds something else.
     """
     if path.suffix != ".npy":
-        raise InputError(f"{option} is {str(path)!r}; it must be a .npy file or one of the names that --help lists")
+        near = meant(str(path), names)
+        raise InputError(
+            f"{option} is {str(path)!r}; it must be a .npy file or one of the names that --help lists{near}"
+        )
     if not path.is_file():
         raise InputError(f"there is no file {str(path)!r}")
     array = read_npy(path)

@@ -86,7 +86,7 @@ CASES = [
     ("--data DIR/begins.csv --components 1", ["begins.csv", "line 1, column 2: 'x' is no number"]),
     ("--data DIR/latin.csv --components 1", ["latin.csv", "line 2, column 1: 'ÿ' is no number"]),
     ("--data DIR/absent.csv --components 1", ["no file", "absent.csv"]),
-    ("--data iirs --components 1", ["--data is 'iirs'", "- or a file: iris?"]),
+    ("--data iirs --components 1", ["--data is 'iirs'", "did you mean 'iris'?; it is iris, wine"]),
     ("--columns 2", ["--columns applies to files only", "--data iris"]),
     ("--drop-missing", ["--drop-missing applies to files only"]),
     ("--no-header", ["--header applies to files only"]),

@@ -103,6 +103,16 @@ def test_an_error_in_letters_that_a_terminal_lacks():
     assert told == (2, "", "error: 'pi^+.json' cannot be read: No such file or directory\n")
 
 
+def test_an_empty_path():
+    """What a shell makes of a variable that is not set."""
+    told = [
+        ("argument --export", started("constructions.em_transformer", "--layers", 2, "--export", "")),
+        ("argument DIR", started("theory_checks", "verify", "")),
+    ]
+    for what, process in told:
+        assert ended(process) == (2, "", f"error: {what}: it is empty (--help lists the options)\n")
+
+
 def test_a_backend_of_matplotlib_that_does_not_exist(tmp_path):
     told = ended(started("figures", "m_step", "--out", tmp_path, env=os.environ | {"MPLBACKEND": "nosuch"}))
     assert told == (

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from constructions.command_line import Progress, answer
-from constructions.errors import InputError
+from constructions.errors import InputError, meant
 from tgmm import bootstrap, tasks
 from tgmm.baselines import ANISOTROPIC_METHODS, METHODS, Method, failed
 from tgmm.evaluation import method_of_checkpoint
@@ -37,7 +37,8 @@ def run(options: argparse.Namespace) -> int:
     known = applicable(drawn.distribution, components)
     for name in options.methods or []:
         if name not in known:
-            raise InputError(f"there is no method {name!r} for these tasks; there are {', '.join(known)}")
+            near = meant(name, known)
+            raise InputError(f"there is no method {name!r} for these tasks{near}; there are {', '.join(known)}")
     estimators: dict[str, Any] = {
         str(path): method_of_checkpoint(path, drawn.distribution.dim, components) for path in options.checkpoint
     }

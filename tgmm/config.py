@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from torch import nn
 
-from constructions.errors import InputError
+from constructions.errors import InputError, meant
 from tgmm.backbones import Encoder, hugging_face
 from tgmm.model import Tgmm
 from tgmm.tasks import LARGEST_SAMPLES, TaskDistribution
@@ -173,7 +173,8 @@ def _value(key: str, value: Any, hint: Any) -> Any:
     told = f"{key} is {value!r}"
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
-            raise InputError(f"{told}; it must be one of {', '.join(map(repr, get_args(hint)))}")
+            near = meant(str(value), get_args(hint))
+            raise InputError(f"{told}{near}; it must be one of {', '.join(map(repr, get_args(hint)))}")
         return value
     if get_origin(hint) is tuple:
         if not isinstance(value, list):

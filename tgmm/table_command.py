@@ -6,7 +6,7 @@ import argparse
 
 import numpy as np
 
-from constructions.errors import InputError
+from constructions.errors import InputError, meant
 from tgmm.evaluation import COLUMNS, DESIGN, require_current
 from tgmm.options import AXES
 from theory_checks.sweeps import results
@@ -18,7 +18,8 @@ def run(options: argparse.Namespace) -> int:
     """Print the table; 0 on success."""
     metrics = [name for name in COLUMNS if not name.endswith(("_low", "_high", "checkpoint"))]
     if options.metric not in metrics:
-        raise InputError(f"--metric is {options.metric!r}; it must be one of {', '.join(metrics)}")
+        near = meant(options.metric, metrics)
+        raise InputError(f"--metric is {options.metric!r}{near}; it must be one of {', '.join(metrics)}")
     stored = results.read(options.results, DESIGN)
     rows = np.concatenate([stored.sweep(name) for name in dict.fromkeys(options.sweeps)])
     for given in options.where:
@@ -52,7 +53,9 @@ def _only(rows: np.ndarray, given: str) -> np.ndarray:
     """The rows with one value of one key of the cells."""
     key, _, text = given.partition("=")
     if key not in KEYS:
-        raise InputError(f"--where is {given!r}; it must be KEY=VALUE with a KEY of {', '.join(KEYS)}")
+        raise InputError(
+            f"--where is {given!r}{meant(key, KEYS)}; it must be KEY=VALUE with a KEY of {', '.join(KEYS)}"
+        )
     try:
         kept = rows[rows[key] == float(text)]
     except ValueError:

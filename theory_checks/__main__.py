@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from constructions.command_line import Parser, Progress, require_writable, run_command, write_all
-from constructions.errors import InputError
+from constructions.errors import InputError, meant
 from constructions.files import earlier, require_directory
 from theory_checks import run_file
 from theory_checks.latex import latex
@@ -25,6 +25,8 @@ from theory_checks.running import load_statements, run
 from theory_checks.tables import markdown, table
 
 LARGEST_JOBS = 64
+OTHERS = ("verify", "diff")
+"""Commands, not statements."""
 OUTPUTS = ("json", "markdown", "latex", "html")
 
 
@@ -141,6 +143,9 @@ def _run(options: argparse.Namespace) -> int:
 
 def _ids(options: argparse.Namespace) -> list[str]:
     """The statements asked for and all they rest on, dependencies first."""
+    for id in options.ids:
+        if id not in REGISTRY:
+            raise InputError(f"{id!r} names no statement{meant(id, (*REGISTRY, *OTHERS))} (--list shows all)")
     try:
         graded = [id for id in sorted(REGISTRY) if not options.certified or REGISTRY[id].evidence == "certified"]
         return closure(options.ids or graded, REGISTRY)
@@ -172,7 +177,7 @@ def _saved(options: argparse.Namespace) -> Run:
     while waiting:
         id = waiting.pop()
         if id not in by_id:
-            raise InputError(f"{str(options.saved)!r} has no row {id!r}")
+            raise InputError(f"{str(options.saved)!r} has no row {id!r}{meant(id, by_id)}")
         if id not in wanted:
             wanted.add(id)
             waiting += by_id[id].depends_on

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from constructions.command_line import Progress, write_all
-from constructions.errors import InputError
+from constructions.errors import InputError, meant
 from theory_checks import kept
 from theory_checks.kept import Instance
 from theory_checks.ledger import Verdict
@@ -249,7 +249,8 @@ def run(options: argparse.Namespace) -> int:
         if id in SKIPPED:
             raise InputError(f"{id!r} is not attacked: {SKIPPED[id]}")
         if id not in ATTACKS:
-            raise InputError(f"{id!r} names no bound of {', '.join(ATTACKS)}")
+            near = meant(id, ATTACKS)
+            raise InputError(f"{id!r} names no bound{near and f'{near}, '} of {', '.join(ATTACKS)}")
     violated, lines = [], []
     left: list[str] = []
     with Progress("bound") as progress:

@@ -25,7 +25,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, Protocol
 
-from constructions.errors import InputError
+from constructions.errors import InputError, meant
 
 EQUAL = "equal"  # as min_weight: 1/K
 CHOICES = {"construction": ("floor", "paper"), "dtype": ("float64", "float32", "bfloat16")}
@@ -141,7 +141,8 @@ class Grid:
         """The cells of these sweeps, an InputError for one that is not there."""
         for name in sweeps:
             if name not in self.sweeps:
-                raise InputError(f"there is no sweep {name!r} in the grid; it has {', '.join(self.sweeps)}")
+                near = meant(name, self.sweeps)
+                raise InputError(f"there is no sweep {name!r} in the grid{near}; it has {', '.join(self.sweeps)}")
         return tuple(cell for cell in self.cells if cell.sweep in sweeps)
 
 
@@ -242,7 +243,8 @@ def _value(key: str, value: Any, where: str, design: Design) -> Any:
     told = f"{where}: {key} is {value!r}"
     if key in design.choices:
         if value not in design.choices[key]:
-            raise InputError(f"{told}; it must be one of {', '.join(design.choices[key])}")
+            near = meant(str(value), design.choices[key])
+            raise InputError(f"{told}{near}; it must be one of {', '.join(design.choices[key])}")
         return value
     if key in design.integers:
         least, largest = design.integers[key]

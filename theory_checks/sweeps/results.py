@@ -26,7 +26,7 @@ from typing import Any, get_type_hints
 import numpy as np
 
 from constructions.command_line import require_writable
-from constructions.errors import InputError
+from constructions.errors import InputError, meant
 from theory_checks.sweeps import grid as grids
 from theory_checks.sweeps.grid import EM, AnyCell, Design
 
@@ -72,9 +72,8 @@ class Results:
         """The rows of one sweep; an InputError if there are none."""
         found = self.rows[self.rows["sweep"] == name]
         if not len(found):
-            raise InputError(
-                f"the results hold no sweep {name!r}; they hold {', '.join(np.unique(self.rows['sweep']))}"
-            )
+            known = np.unique(self.rows["sweep"]).tolist()
+            raise InputError(f"the results hold no sweep {name!r}{meant(name, known)}; they hold {', '.join(known)}")
         return found
 
 
