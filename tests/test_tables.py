@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from rows import FAILED, HELD, REFUTED, ROWS, SAMPLED, SILENT
 
-from theory_checks.tables import COLUMNS, findings, headline, markdown, markdown_text, shown, table
+from theory_checks.tables import COLUMNS, findings, headline, markdown, markdown_text, shown, table, unlike
 
 CELLS = {
     "held": "held ours certified interval holds 11 1 0 2 3 0 128 0.5 0.62 2 of 2 rejected",
@@ -74,3 +74,20 @@ def test_markdown_says_what_the_text_says() -> None:
     )
     line = markdown([replace(FAILED, reason="|a|")]).splitlines()[4]
     assert line == r"- failed is failed: \|a\|"
+
+
+def test_a_page_is_unlike_the_rows_in_any_number_or_word() -> None:
+    page = f"# Title\n\n```\nother\n```\n\n```\n{table(ROWS)}\n```\n\ntext\n"
+    assert unlike(ROWS, page) == []
+    assert unlike(ROWS, page.replace("   0.62 ", "   0.63 ")) == []
+    for one, other in (
+        ("   0.62 ", "   0.64 "),
+        ("3 of the 9", "3 of the 8"),
+        ("error 5", "error 6"),
+        ("2 of 2", "3 of 3"),
+    ):
+        assert one in page
+        changed = unlike(ROWS, page.replace(one, other, 1))
+        assert sorted(line[0] for line in changed if line[:3] not in ("---", "+++")) == ["+", "-", "@"]
+    assert len(unlike(ROWS[1:], page)) > 0
+    assert len(unlike(ROWS, "nothing")) > len(ROWS)

@@ -7,10 +7,11 @@ correct ones as defaults. A negative control runs the same check on a broken obj
 from __future__ import annotations
 
 import inspect
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from math import inf, isfinite, isnan
 from pathlib import Path
 from typing import Any, Literal
@@ -239,11 +240,17 @@ class Statement:
         return row
 
     def tests(self) -> tuple[Callable[..., None], Callable[..., None]]:
-        """Two pytest functions: the statement's outcome is the claimed one; every control is met."""
+        """Two pytest functions: the statement's outcome is the claimed one; every control is met.
 
-        def test_statement() -> None:
+        The first leaves the row in its report, for theory_checks/conftest.py.
+        """
+
+        def test_statement(record_property: Callable[[str, object], None]) -> None:
             row = self.row(with_controls=False)
             assert row.status == self.claim, f"{row.reason}\n{row.counterexample}"
+            row.negative_controls = [{"broken": name, "rejected": True} for name in self.controls]  # if the next
+            row.repairs = [{"mended": name, "accepted": True} for name in self.repairs]  # test passes
+            record_property("row", json.dumps(asdict(row)))
 
         @pytest.mark.parametrize("name", [*self.controls, *self.repairs])
         def test_control(name: str) -> None:

@@ -6,8 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from difflib import unified_diff
 
 from theory_checks.ledger import Row
+from theory_checks.printed import agree
 
 Value = str | int | float | None
 
@@ -82,6 +84,17 @@ def table(rows: Sequence[Row]) -> str:
     head = line([column.heading for column in COLUMNS])
     body = [line([shown(column.value(row)) for column in COLUMNS]) for row in rows]
     return "\n".join([head, "-" * len(head), *body, "", *findings(rows), *headline(rows)])
+
+
+def unlike(rows: Sequence[Row], page: str) -> list[str]:
+    """How the ledger on a page of Markdown differs from what `table` says of the rows (`printed.agree`), as a diff."""
+    blocks = page.split("\n```")
+    (block,) = [block for block in blocks if block.startswith("\nid ")] or [""]
+    printed, shown = table(rows).splitlines(), block.splitlines()[1:]
+    for index, pair in enumerate(zip(shown, printed, strict=False)):
+        if agree(*pair):
+            shown[index] = printed[index]
+    return list(unified_diff(shown, printed, "the page", "the rows", "", "", 0, ""))
 
 
 def findings(rows: Sequence[Row]) -> list[str]:
