@@ -243,17 +243,18 @@ def test_sees_a_cell_in_float32_compared_to_a_relative_1e_6() -> None:
 def test_sees_a_kept_slack_that_is_rounding() -> None:
     """Row `remark-g3`'s control as it was: just under what a run in floating point makes of the kept instance.
 
-    Whether another order lies below is a matter of chance, so it is asked of the instance and of its neighbours.
+    Whether another order lies below is a matter of chance, so it is asked of 40 instances: in three dimensions, since
+    some processors' products have one result in any order where a sum has two terms. On two kinds of processor a third
+    of the instances were below; a chance of a third leaves all 40 out with probability 1e-7.
     """
-    model = kept_model()
+    model, rng = kept_model(), np.random.default_rng(0)
 
     def largest(instance: Instance) -> float:
         return max(1 - v.slack for v in judge_kept(model, instance, 1.0) if v.slack is not None)
 
     missed = 0
-    for power in range(20, 46, 2):
-        start = np.array([-0.04676781951241694]) * (1 + 2.0 ** (power - 52))
-        instance = {"tensor": np.array([[[-0.9992183920072615]]]), "start": start}
+    for _ in range(40):
+        instance = {"tensor": rng.uniform(-1, 1, (3, 3, 3)) / 3, "start": rng.uniform(-0.05, 0.05, 3)}
         with reordered_sums.applied(False):
             exceeds = largest(instance) * BELOW
             assert any(v.outcome == "refuted" for v in judge_kept(model, instance, exceeds))
