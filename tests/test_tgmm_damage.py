@@ -46,13 +46,14 @@ def test_a_run_killed_between_its_two_files_has_a_model_of_its_last_step(
                 raise Killed
         replace(source, to)
 
-    config = smoke(tmp_path)
+    config, run = smoke(tmp_path), tmp_path / "run"
+    run.mkdir()
     monkeypatch.setattr("constructions.files.os.replace", killed)
     with pytest.raises(Killed):
-        train(begin(configs.load(config), tmp_path))
+        train(begin(configs.load(config), run))
     monkeypatch.undo()
-    assert command("train", "--config", config, "--out", tmp_path).code == 0
-    assert checkpoints.read(tmp_path / MODEL).step == checkpoints.read(tmp_path / TRAINING, training=True).step == 30
+    assert command("train", "--config", config, "--out", run).code == 0
+    assert checkpoints.read(run / MODEL).step == checkpoints.read(run / TRAINING, training=True).step == 30
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,7 @@ method = ["em-kmeans++", "em-truth"]
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"em-truth"', '"em-lies"', "method is 'em-lies'; it must be one of em-normal"),
+        ('"em-truth"', '"em-lies"', "method is 'em-lies', did you mean 'em-samples'"),
         ('"unit"', '"diagonal"\n[[sweep]]\nname="b"\nmethod="spectral"', "method 'spectral' does not estimate scales"),
         ("n = 31", "n = 2", "K is 3 and n is 2; K must not be larger than n"),
         ("perturbation = 0", "perturbation = -1", "perturbation is -1; it must lie between 0 and 1e"),
