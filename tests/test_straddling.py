@@ -16,6 +16,7 @@ from constructions.algorithms.sampling import Mixture
 from constructions.ball_curve import BallCurve
 from constructions.balls import fill, to_balls
 from constructions.bounds import floor_share
+from constructions.claims import Claim
 from constructions.em_class import TaskClass, split_tolerance
 from constructions.em_contraction import Certificate, step_error
 from constructions.em_enclosure import Parameters
@@ -159,11 +160,16 @@ def test_units_whose_slope_may_have_either_sign_are_enclosed_for_both():
     assert value.contains(arb(0.75))  # w = ½
 
 
+def claimed_of(bound: np.ndarray, trivial: float) -> Claim:
+    """A claim that every entry, of its only coordinate, is within the bound."""
+    return Claim("", "", np.zeros((1, 1)), (0, 1), None, np.array([0]), np.zeros((1, 1)), "absolute", bound, 0, trivial)
+
+
 @pytest.mark.parametrize("claimed", [0.25, [0.25, 0.25], [0.25, 1.0]])
 def test_claims_that_straddle_are_left_to_more_bits_or_floats(claimed, monkeypatch):
     """One that certainly fails beside them is enough; no number of those that hold is."""
     limits = np.atleast_1d(np.asarray(claimed, dtype=float))[:, None]
-    claim = SimpleNamespace(norm="absolute", bound=limits, name="", layers=(0, 1), trivial=np.inf)
+    claim = claimed_of(limits, np.inf)
 
     def judged(*errors: arb):
         monkeypatch.setattr(verify, "_difference", lambda *_: balls(*errors[: len(limits)])[:, None])
@@ -179,7 +185,7 @@ def test_claims_that_straddle_are_left_to_more_bits_or_floats(claimed, monkeypat
 
 
 def test_a_bound_is_vacuous_by_its_largest_entry():
-    claim = SimpleNamespace(name="", layers=(0, 1), trivial=1.0)
+    claim = claimed_of(np.ones(2), 1.0)
     for limits, verdict in (([0.5, 0.75], "holds"), ([0.5, 1.0], "vacuous"), ([1.0, 0.5], "vacuous")):
         assert verify._finding(claim, np.zeros(2), np.array(limits), True, "exact").verdict == verdict
 
